@@ -1,0 +1,61 @@
+# Everything runs from here: `make help`.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help demo up down test check fmt generate lock deps deps-demo venv soak clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: deps-demo venv ## Run a real sandbox from a YAML file, show it, clean up
+	@$(BIN)/python scripts/demo.py
+
+up: deps-demo venv ## The same, and leave the server running
+	@$(BIN)/python scripts/demo.py --keep
+
+down: venv ## Stop what `make up` left and remove it from this host
+	@$(BIN)/python scripts/demo.py --down
+
+test: deps venv check ## Run every check and every test
+	@$(BIN)/pytest
+
+soak: deps venv ## Run the long versions of the tests
+	@MIREN_SOAK=1 $(BIN)/pytest --timeout=600
+
+check: venv ## Lint, types, layers, generated code; needs no special machine
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy miren tests examples scripts
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m miren.schemagen check
+	@$(BIN)/python scripts/generate_protos.py --check
+
+fmt: venv ## Format and fix what can be fixed
+	@$(BIN)/ruff check --quiet --fix . || true
+	@$(BIN)/ruff format --quiet .
+
+generate: venv ## Write the generated code anew
+	@$(BIN)/python -m miren.schemagen generate
+	@$(BIN)/python scripts/generate_protos.py
+
+lock: venv ## Pin the newest versions that pyproject.toml allows
+	@$(BIN)/pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --generate-hashes \
+		--no-header --no-emit-index-url --python-version 3.11 pyproject.toml -o requirements.lock
+
+deps-demo: ## Install the system packages that the demo needs
+	@sh scripts/deps.sh demo
+
+deps: ## Install the system packages that the tests need
+	@sh scripts/deps.sh test
+
+venv: $(INSTALLED) ## Make .venv with the locked packages
+
+$(INSTALLED): requirements.lock pyproject.toml scripts/venv.sh
+	@sh scripts/venv.sh
+	@touch $@
+
+clean: ## Remove what was built here
+	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

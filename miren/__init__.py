@@ -1,0 +1,80 @@
+"""Miren: typed entities, a reconcile engine, and sandboxes on containerd and gVisor.
+
+The names here are the public API of the embeddable part. They are loaded when first used, so
+that programs which need only one of them, like the command line, start quickly.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from miren.base.errors import InvalidInput, MirenError
+    from miren.base.quantities import Duration, Quantity
+    from miren.entities.client import Client, Selection
+    from miren.entities.entity import Condition, ConditionStatus, Entity, Partial
+    from miren.entities.kinds import Column, Scope
+    from miren.entities.model import Map, Model, Ref, field
+    from miren.entities.store.memory import MemoryStore
+    from miren.entities.store.sqlite import SQLiteStore
+    from miren.reconcile.context import Context
+    from miren.reconcile.controller import Controller, index, watches
+    from miren.reconcile.engine import Engine
+    from miren.reconcile.results import Key, Permanent, Requeue, Temporary
+
+__all__ = [
+    "Client",
+    "Column",
+    "Condition",
+    "ConditionStatus",
+    "Context",
+    "Controller",
+    "Duration",
+    "Engine",
+    "Entity",
+    "InvalidInput",
+    "Key",
+    "Map",
+    "MemoryStore",
+    "MirenError",
+    "Model",
+    "Partial",
+    "Permanent",
+    "Quantity",
+    "Ref",
+    "Requeue",
+    "SQLiteStore",
+    "Scope",
+    "Selection",
+    "Temporary",
+    "field",
+    "index",
+    "watches",
+]
+
+_HOMES = {
+    "miren.base.errors": ("InvalidInput", "MirenError"),
+    "miren.base.quantities": ("Duration", "Quantity"),
+    "miren.entities.client": ("Client", "Selection"),
+    "miren.entities.entity": ("Condition", "ConditionStatus", "Entity", "Partial"),
+    "miren.entities.kinds": ("Column", "Scope"),
+    "miren.entities.model": ("Map", "Model", "Ref", "field"),
+    "miren.entities.store.memory": ("MemoryStore",),
+    "miren.entities.store.sqlite": ("SQLiteStore",),
+    "miren.reconcile.context": ("Context",),
+    "miren.reconcile.controller": ("Controller", "index", "watches"),
+    "miren.reconcile.engine": ("Engine",),
+    "miren.reconcile.results": ("Key", "Permanent", "Requeue", "Temporary"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'miren' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

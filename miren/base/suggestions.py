@@ -1,0 +1,14 @@
+"""What somebody probably meant when a word is not known."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["closest"]
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return "did you mean ...?" for the known word nearest to `word`, or None."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"did you mean {found[0]!r}?" if found else None

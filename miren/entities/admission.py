@@ -1,0 +1,71 @@
+"""What must be true of an entity before it is stored. Pure: old and new in, problems out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from miren.base.errors import InvalidInput, Problem, Refused
+from miren.entities.attributes import attributes, values_at
+from miren.entities.entity import Entity
+from miren.entities.kinds import Scope
+
+__all__ = ["admit"]
+
+_MOST_FINALIZERS = 16
+
+
+def admit(new: Entity[Any, Any], old: Entity[Any, Any] | None) -> None:
+    """Raise InvalidInput with everything wrong with storing `new` over `old`."""
+    problems = [*_scope(new), *_finalizers(new, old)]
+    if old is not None:
+        problems += _immutable(new, old)
+    if problems:
+        raise InvalidInput(problems, entity=str(new))
+    if old is not None and old.is_deleting and _gained(new, old):
+        raise Refused(f"{old} is being deleted: no finalizer can be added", entity=str(old))
+
+
+def _scope(new: Entity[Any, Any]) -> list[Problem]:
+    at = ("metadata", "project")
+    if new.kind.scope is Scope.CLUSTER and new.project:
+        return [Problem(f"{new.kind.name} belongs to the cluster and has no project", at)]
+    if new.kind.scope is Scope.PROJECT and not new.project:
+        return [Problem(f"{new.kind.name} needs a project", at)]
+    return []
+
+
+def _finalizers(new: Entity[Any, Any], old: Entity[Any, Any] | None) -> list[Problem]:
+    at = ("metadata", "finalizers")
+    found = new.metadata.finalizers
+    problems = [
+        Problem(f"finalizer {name!r} must be '<domain>/<name>'", at)
+        for name in _gained(new, old)
+        if "/" not in name
+    ]
+    if len(found) > _MOST_FINALIZERS:
+        problems.append(Problem(f"more than {_MOST_FINALIZERS} finalizers", at))
+    return problems
+
+
+def _gained(new: Entity[Any, Any], old: Entity[Any, Any] | None) -> list[str]:
+    before = old.metadata.finalizers if old else ()
+    return [name for name in new.metadata.finalizers if name not in before]
+
+
+def _immutable(new: Entity[Any, Any], old: Entity[Any, Any]) -> list[Problem]:
+    fixed = [known for known in attributes(new.kind) if known.options.immutable]
+    if not fixed or new.spec is old.spec:
+        return []
+    before, after = old.to_document(), new.to_document()
+    problems = []
+    for attribute in fixed:
+        was = list(values_at(before, attribute.path))
+        if was and was != list(values_at(after, attribute.path)):
+            problems.append(
+                Problem(
+                    f"cannot change from {', '.join(was)}: it is immutable",
+                    attribute.path,
+                    hint="delete the entity and create it anew",
+                )
+            )
+    return problems

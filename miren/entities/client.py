@@ -1,0 +1,226 @@
+"""`Client`: the one way to entities, for controllers, servers, tools and tests alike.
+
+Every write is admitted (defaults, validation with every problem, references, uniqueness) and
+guarded by what was read: there is no way to overwrite somebody else's change unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar, overload
+
+from miren.entities.entity import Entity, Partial
+
+__all__ = [
+    "Actor",
+    "Added",
+    "Bookmark",
+    "Client",
+    "Deleted",
+    "Event",
+    "Left",
+    "Listing",
+    "Modified",
+    "Selection",
+]
+
+E = TypeVar("E", bound=Entity[Any, Any])
+C = TypeVar("C", bound=Entity[Any, Any], covariant=True)
+D = TypeVar("D")
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks. Every call is made by one."""
+
+    name: str
+    is_admin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which entities of a kind: of one project (None: all), with labels, with field values.
+
+    `fields` are camelCase paths of indexed attributes: `{"spec.node": "n1"}`.
+    """
+
+    project: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[C]):
+    """Entities at one revision, by project and name. `more` continues after the last one."""
+
+    items: tuple[C, ...]
+    revision: int
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Added(Generic[C]):
+    """It was created, or came into the selection."""
+
+    entity: C
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Modified(Generic[C]):
+    """It changed; `old` is what it was just before."""
+
+    entity: C
+    old: C
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted(Generic[C]):
+    """It is gone; `entity` is the last that was seen of it."""
+
+    entity: C
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Left(Generic[C]):
+    """It still exists, and no longer belongs to the selection."""
+
+    entity: C
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """Everything up to this revision has been delivered."""
+
+    revision: int
+
+
+Event = Added[C] | Modified[C] | Deleted[C] | Left[C] | Bookmark
+
+
+class Client(Protocol):
+    """Typed access to entities. `project` None means the client's own (`default`).
+
+    Raises NotFound, Conflict (and its kinds), InvalidInput, Refused, Unavailable,
+    OutcomeUnknown; what was refused changed nothing.
+    """
+
+    def in_project(self, project: str) -> Client:
+        """Return this client with another default project."""
+        ...
+
+    def acting_as(self, actor: Actor) -> Client:
+        """Return this client with another actor."""
+        ...
+
+    @overload
+    async def get(self, kind: type[E], name: str, *, project: str | None = ...) -> E: ...
+    @overload
+    async def get(
+        self, kind: type[E], name: str, *, project: str | None = ..., default: D
+    ) -> E | D: ...
+    async def get(
+        self, kind: type[E], name: str, *, project: str | None = None, default: object = ...
+    ) -> object:
+        """Return an entity; raise NotFound (with a suggestion), or return `default` if given."""
+        ...
+
+    async def list(
+        self,
+        kind: type[E],
+        selection: Selection = ...,
+        *,
+        limit: int = 0,
+        after: E | None = None,
+        revision: int = 0,
+    ) -> Listing[E]:
+        """Return a kind's entities at one revision; page with `after` and its `revision`."""
+        ...
+
+    def watch(
+        self, kind: type[E], selection: Selection = ..., *, after: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[Event[E]]]:
+        """Deliver every change later than revision `after`, in order, without gap or repeat.
+
+        The iterator raises Compacted when that history is no longer kept.
+        """
+        ...
+
+    async def create(self, entity: E, *, dry_run: bool = False) -> E:
+        """Store a new entity and return it as stored; raise AlreadyExists."""
+        ...
+
+    async def ensure(self, entity: E) -> E:
+        """Return the stored entity of that name, creating it if there is none."""
+        ...
+
+    async def update(self, entity: E, *, manager: str = ..., dry_run: bool = False) -> E:
+        """Write spec, labels, annotations, finalizers and owners over what was read.
+
+        Raises Conflict if it changed since. Status is left alone. Taking the last finalizer
+        off an entity that is being deleted deletes it; what is returned is its last state.
+        """
+        ...
+
+    async def update_status(self, entity: E) -> E:
+        """Write status and conditions over what was read, and nothing else."""
+        ...
+
+    async def apply(
+        self, partial: Partial[E], *, manager: str, force: bool = False, dry_run: bool = False
+    ) -> E:
+        """Make the entity so that `manager`'s fields are exactly these; create it if missing.
+
+        Raises Conflict naming the field and its manager when another one owns it.
+        """
+        ...
+
+    async def patch(
+        self,
+        kind: type[E],
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        project: str | None = None,
+        manager: str = ...,
+    ) -> E:
+        """Change spec and metadata by a JSON merge patch (RFC 7396): null removes."""
+        ...
+
+    async def delete(
+        self, kind: type[E], name: str, *, project: str | None = None, uid: str | None = None
+    ) -> E:
+        """Begin deletion; at once if no finalizer holds it. Returns the last state.
+
+        With `uid` only that very entity; raises Conflict if the name is another's by now.
+        """
+        ...
+
+    async def wait(
+        self,
+        kind: type[E],
+        name: str,
+        until: Callable[[E | None], bool],
+        *,
+        project: str | None = None,
+        timeout: float,
+    ) -> E | None:
+        """Return the entity (None: it does not exist) as soon as `until` holds of it.
+
+        Raises DeadlineExceeded after `timeout` seconds, saying what the state was.
+        """
+        ...
+
+    async def revision(self) -> int:
+        """Return the store's newest revision."""
+        ...
+
+
+#: Called on every write before validation: return the entity as it should be stored.
+Mutator = Callable[[Entity[Any, Any], Entity[Any, Any] | None], Entity[Any, Any]]
+Mutators = Sequence[Mutator]

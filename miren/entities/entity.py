@@ -1,0 +1,339 @@
+"""The envelope every entity travels in: metadata, spec, status, conditions.
+
+    class GreetingSpec(Model):
+        text: str
+    class GreetingStatus(Model):
+        shout: str = ""
+    class Greeting(Entity[GreetingSpec, GreetingStatus], api="example.dev/v1"): ...
+
+The names on the wire are Kubernetes'. `conditions`, `observedGeneration` and `handled` are
+reserved inside status: the engine writes them, whatever the kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_origin
+
+from miren.base.errors import InvalidInput, Problem
+from miren.entities.kinds import Column, Kind, Scope
+from miren.entities.model import Map, Model
+from miren.entities.model import field as attribute
+from miren.entities.reading import read
+
+__all__ = ["Condition", "ConditionStatus", "Entity", "Metadata", "OwnerReference", "Partial"]
+
+S = TypeVar("S", bound=Model, covariant=True)
+T = TypeVar("T", bound=Model, covariant=True)
+E = TypeVar("E", bound="Entity[Model, Model]")
+
+#: RFC 1123 labels, as Kubernetes names are, so that a name fits a host name and a path.
+NAME = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
+
+
+class OwnerReference(Model):
+    """Who this entity exists for; it goes when the owner goes."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+
+
+class ConditionStatus(StrEnum):
+    """Whether a condition holds; Unknown is an answer."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(Model):
+    """One thing that is known about an entity, as Kubernetes' metav1.Condition."""
+
+    type: str
+    status: ConditionStatus
+    reason: str = ""
+    message: str = ""
+    observed_generation: int = 0
+    last_transition_time: datetime | None = None
+
+
+class Metadata(Model):
+    """What is known of every entity. Everything below `annotations` is the server's to write."""
+
+    name: str = attribute(pattern=NAME, doc="Unique within kind and project.")
+    project: str = attribute(default="", doc="Empty for cluster-scoped kinds.")
+    labels: Map[str] = attribute(default={})
+    annotations: Map[str] = attribute(default={})
+    finalizers: tuple[str, ...] = ()
+    owner_references: tuple[OwnerReference, ...] = ()
+    uid: str = ""
+    resource_version: str = attribute(default="", doc="The store's revision; opaque to clients.")
+    generation: int = attribute(default=0, doc="Counts changes of the spec.")
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+
+
+_RESERVED = ("conditions", "observedGeneration", "handled")
+
+
+@dataclass(frozen=True)
+class Entity(Generic[S, T]):
+    """Base of every kind. Immutable: change one with `dataclasses.replace` or the client."""
+
+    metadata: Metadata
+    spec: S
+    status: T
+    conditions: tuple[Condition, ...] = ()
+    observed_generation: int = 0
+    handled: Mapping[str, Mapping[str, object]] = field(default_factory=dict, hash=False)
+
+    kind: ClassVar[Kind]
+
+    def __init_subclass__(
+        cls,
+        *,
+        api: str | None = None,
+        plural: str | None = None,
+        short: Sequence[str] = (),
+        scope: Scope = Scope.PROJECT,
+        columns: Sequence[Column] = (),
+        aliases: Sequence[str] = (),
+        **kwargs: object,
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        if api is None:
+            return
+        spec, status = _models_of(cls)
+        domain, _, version = api.rpartition("/")
+        if not domain or not version:
+            raise TypeError(f"{cls.__name__}: api={api!r} must be '<domain>/<version>'")
+        cls.kind = Kind(
+            domain=domain,
+            version=version,
+            name=cls.__name__,
+            plural=plural or _plural(cls.__name__.lower()),
+            short=tuple(short),
+            scope=scope,
+            columns=tuple(columns),
+            doc=(cls.__doc__ or "").strip(),
+            entity=cast("type[Entity[Model, Model]]", cls),
+            spec=spec,
+            status=status,
+            aliases=tuple(aliases),
+        )
+
+    # -- who it is -----------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name, unique within kind and project."""
+        return self.metadata.name
+
+    @property
+    def project(self) -> str:
+        """The project, empty for cluster-scoped kinds."""
+        return self.metadata.project
+
+    @property
+    def uid(self) -> str:
+        """The identity that never repeats, empty until the entity is stored."""
+        return self.metadata.uid
+
+    @property
+    def revision(self) -> int:
+        """The store's revision of this version, 0 until it is stored."""
+        return int(self.metadata.resource_version or 0)
+
+    @property
+    def is_deleting(self) -> bool:
+        """Whether deletion has begun and only finalizers hold the entity."""
+        return self.metadata.deletion_timestamp is not None
+
+    def __str__(self) -> str:
+        return f"{self.kind.name.lower()}/{self.metadata.name}"
+
+    def condition(self, type: str) -> Condition | None:
+        """Return the condition of that type, or None while nobody has set it."""
+        return next((known for known in self.conditions if known.type == type), None)
+
+    # -- making one ----------------------------------------------------------------------
+
+    @classmethod
+    def new(
+        cls,
+        name: str,
+        *,
+        project: str = "",
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        **spec: object,
+    ) -> Self:
+        """Return a complete entity; `spec` is the kind's attributes in snake_case.
+
+        Raises InvalidInput with every problem when the spec is not valid.
+        """
+        metadata = _metadata(name, project, labels, annotations)
+        return cls.from_document({"metadata": metadata, "spec": _plain(spec)})
+
+    @classmethod
+    def partial(
+        cls,
+        name: str,
+        *,
+        project: str = "",
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        **spec: object,
+    ) -> Partial[Self]:
+        """Return only what is named here, for `Client.apply`. Nothing is required."""
+        metadata = _metadata(name, project, labels, annotations)
+        return Partial(cls, {"metadata": metadata, "spec": cast("dict[str, Any]", _plain(spec))})
+
+    # -- documents -----------------------------------------------------------------------
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Return the entity a plain document describes; raise InvalidInput if it is none."""
+        status = dict(document.get("status") or {})
+        reserved = {name: status.pop(name) for name in _RESERVED if name in status}
+        found: list[Problem] = []
+        parts = []
+        for model, name, value in (
+            (Metadata, "metadata", document.get("metadata", {})),
+            (cls.kind.spec, "spec", document.get("spec") or {}),
+            (cls.kind.status, "status", status),
+            (_Reserved, "status", reserved),
+        ):
+            try:
+                parts.append(read(model, value, path=(name,)))
+            except InvalidInput as error:
+                found.extend(error.problems)
+        if found:
+            raise InvalidInput(found)
+        metadata, spec, kind_status, rest = cast("tuple[Metadata, Model, Model, _Reserved]", parts)
+        return cls(
+            metadata,
+            cast("Any", spec),
+            cast("Any", kind_status),
+            rest.conditions,
+            rest.observed_generation,
+            rest.handled,
+        )
+
+    @classmethod
+    def from_stored(cls: type[E], document: Mapping[str, Any], *, revision: int) -> E:
+        """Return the entity that `to_document` wrote, as of `revision`. Trusts its input."""
+        metadata = Metadata.model_validate(document["metadata"]).model_copy(
+            update={"resource_version": str(revision)}
+        )
+        status = dict(document.get("status", ()))
+        reserved = {name: status.pop(name) for name in _RESERVED if name in status}
+        rest = _Reserved.model_validate(reserved) if reserved else _NOTHING_RESERVED
+        return cls(
+            metadata,
+            cast("Any", cls.kind.spec.model_validate(document["spec"])),
+            cast("Any", cls.kind.status.model_validate(status)),
+            rest.conditions,
+            rest.observed_generation,
+            rest.handled,
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the entity as it is shown and sent: plain data, camelCase, nothing empty."""
+        status = self.status.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        if self.observed_generation:
+            status["observedGeneration"] = self.observed_generation
+        if self.conditions:
+            status["conditions"] = [_dump(condition) for condition in self.conditions]
+        if self.handled:
+            status["handled"] = {name: dict(value) for name, value in self.handled.items()}
+        document: dict[str, Any] = {
+            "apiVersion": self.kind.api_version,
+            "kind": self.kind.name,
+            "metadata": self.metadata.model_dump(
+                mode="json", exclude_none=True, exclude_defaults=True
+            ),
+            "spec": _dump(self.spec),
+        }
+        if status:
+            document["status"] = status
+        return document
+
+    def with_metadata(self, **changes: object) -> Self:
+        """Return a copy with these metadata attributes changed."""
+        return replace(self, metadata=self.metadata.model_copy(update=changes))
+
+
+class _Reserved(Model):
+    conditions: tuple[Condition, ...] = ()
+    observed_generation: int = 0
+    handled: Map[Map[Any]] = attribute(default={})
+
+
+_NOTHING_RESERVED = _Reserved()
+
+
+@dataclass(frozen=True)
+class Partial(Generic[E]):
+    """What one manager wants of an entity, and nothing else: the input of `Client.apply`."""
+
+    type: type[E]
+    document: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def name(self) -> str:
+        """The name it is about."""
+        return str(self.document["metadata"]["name"])
+
+    @property
+    def project(self) -> str:
+        """The project it is about, empty where the document leaves it to the client."""
+        return str(self.document["metadata"].get("project", ""))
+
+
+def _dump(model: Model) -> dict[str, Any]:
+    return model.model_dump(mode="json", exclude_none=True)
+
+
+def _metadata(
+    name: str,
+    project: str,
+    labels: Mapping[str, str] | None,
+    annotations: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    parts = {"project": project, "labels": labels, "annotations": annotations}
+    return {"name": name, **{key: value for key, value in parts.items() if value}}
+
+
+def _plain(value: object) -> object:
+    """Return keyword arguments as the document they stand for."""
+    match value:
+        case Model():
+            return value.model_dump(mode="json", exclude_unset=True)
+        case Mapping():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case str() | int() | float() | None:
+            return value
+        case _:
+            return str(value)
+
+
+def _models_of(cls: type) -> tuple[type[Model], type[Model]]:
+    for base in getattr(cls, "__orig_bases__", ()):
+        if get_origin(base) is Entity:
+            spec, status = get_args(base)
+            return spec, status
+    raise TypeError(f"class {cls.__name__} must derive from Entity[Spec, Status]")
+
+
+def _plural(word: str) -> str:
+    if word.endswith(("s", "x", "ch", "sh")):
+        return f"{word}es"
+    return f"{word[:-1]}ies" if word.endswith("y") and word[-2] not in "aeiou" else f"{word}s"

@@ -1,0 +1,213 @@
+"""`Model` and `field`: how the data of a kind is written, by people and by the generator.
+
+A model is deeply frozen, because caches hand the same object to everybody: scalars, tuples,
+`Map` and other models only. Python is snake_case and the wire camelCase; input takes both.
+What pydantic does not know of (indexed, unique, ...) rides along as `Options` in the field's
+metadata and is read back by `attributes.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NoReturn,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    dataclass_transform,
+    overload,
+)
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
+from pydantic_core import PydanticUndefined as UNSET
+
+__all__ = ["Json", "Labels", "Map", "Model", "Options", "Ref", "field"]
+
+T = TypeVar("T")
+E = TypeVar("E")
+V = TypeVar("V")
+
+
+class Ref(str, Generic[E]):
+    """A reference by name: `name` (same project), `project/name`; stored as written.
+
+    Admission checks that the target exists; a bare name is read in the referrer's project.
+    """
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, _target: object) -> type[Ref]:
+            """Drop the target: it is for type checkers, and its module may not be loaded yet."""
+            return cls
+
+    @property
+    def name(self) -> str:
+        """The target's name."""
+        return self.rpartition("/")[2]
+
+    @property
+    def project(self) -> str | None:
+        """The target's project, or None where the text does not say."""
+        return self.rpartition("/")[0] or None
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, _source: object, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(
+            cls,
+            core_schema.str_schema(min_length=1, pattern=r"^[^/\s]+(/[^/\s]+)?$"),
+            serialization=core_schema.to_string_ser_schema(),
+        )
+
+
+class FrozenDict(dict[str, V]):
+    """A dict nobody can change. Use the `Map` annotation; values are made by validation."""
+
+    def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
+        raise TypeError("entities are immutable: build a new one (model_copy, new, partial)")
+
+    __setitem__ = __delitem__ = clear = update = setdefault = pop = popitem = _refuse
+    __ior__ = _refuse
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a dict has none; this never changes
+        return hash(tuple(sorted(self.items(), key=lambda item: item[0])))
+
+
+#: An immutable mapping with text keys: `labels: Map[str] = field(default={})`.
+Map = Annotated[Mapping[str, V], AfterValidator(FrozenDict)]
+
+
+def _labels(value: object) -> object:
+    """Return a list of `key=value` texts as the mapping it stands for."""
+    if not isinstance(value, list | tuple):
+        return value
+    pairs = [text.partition("=") if isinstance(text, str) else ("", "", "") for text in value]
+    if not all(key and equals for key, equals, _ in pairs):
+        raise ValueError("labels are a mapping, or a list of key=value")
+    return {key: text for key, _, text in pairs}
+
+
+#: Labels: a mapping of texts, also written as a list of `key=value`.
+Labels = Annotated[Mapping[str, str], BeforeValidator(_labels), AfterValidator(FrozenDict)]
+
+
+def _freeze(value: object) -> object:
+    if isinstance(value, Mapping):
+        return FrozenDict({key: _freeze(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return tuple(_freeze(item) for item in value)
+    return value
+
+
+#: Any JSON value, frozen: lists become tuples.
+Json = Annotated[object, AfterValidator(_freeze)]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the entity layer, not pydantic, makes of an attribute."""
+
+    indexed: bool = False
+    unique: Literal["project", "cluster"] | None = None
+    immutable: bool = False
+    to: tuple[str, ...] = ()  # the kinds a reference may name
+    owner: bool = False
+    merge_key: str | None = None
+    secret: bool = False
+    example: object = None
+
+
+class FieldOptions(TypedDict, total=False):
+    """Everything `field` takes beside a default."""
+
+    doc: str  # one sentence, shown by `explain` and editors
+    min: float | Decimal | timedelta
+    max: float | Decimal | timedelta
+    min_length: int  # of texts and lists
+    max_length: int
+    pattern: str  # a regular expression that the whole text must match
+    indexed: bool  # can be selected on
+    unique: Literal["project", "cluster"]  # no two entities may share a value
+    immutable: bool  # cannot change once set
+    to: tuple[str, ...]  # on a Ref: the kinds it may name; their existence is checked
+    owner: bool  # on a Ref: the target owns this entity
+    merge_key: str  # on a list of components: the attribute that tells them apart
+    secret: bool  # sealed at rest, masked everywhere
+    example: object
+
+
+@overload
+def field(*, default: T, **options: Unpack[FieldOptions]) -> T: ...
+@overload
+def field(*, default_factory: Callable[[], T], **options: Unpack[FieldOptions]) -> T: ...
+@overload
+def field(**options: Unpack[FieldOptions]) -> Any: ...
+def field(
+    *,
+    default: object = UNSET,
+    default_factory: Callable[[], object] | None = None,
+    **options: Unpack[FieldOptions],
+) -> Any:
+    """Declare an attribute. Without `default` or `default_factory` it is required."""
+    bounds: dict[str, Any] = {
+        "description": options.get("doc"),
+        "ge": options.get("min"),
+        "le": options.get("max"),
+        "min_length": options.get("min_length"),
+        "max_length": options.get("max_length"),
+        "pattern": f"^(?:{options['pattern']})$" if "pattern" in options else None,
+    }
+    given = {"default_factory": default_factory} if default_factory else {"default": default}
+    info: FieldInfo = Field(**given, **bounds)
+    stored = {name: value for name, value in options.items() if name in _STORED}
+    if stored:
+        info.metadata.append(Options(**stored))  # type: ignore[arg-type]  # names checked above
+    return info
+
+
+_STORED = frozenset(Options.__dataclass_fields__)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
+class Model(BaseModel):
+    """Base of everything inside spec and status. Frozen; unknown attributes are errors.
+
+    `class Port(Model, shorthand="port")` lets a bare scalar in a document stand for the
+    whole component: `ports: [8080]`.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+        val_json_bytes="base64",
+        ser_json_bytes="base64",
+    )
+
+    #: The attribute that a bare scalar stands for (`ports: [8080]`), set by `shorthand=`.
+    __shorthand__: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, *, shorthand: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if shorthand is not None:
+            cls.__shorthand__ = shorthand

@@ -1,0 +1,145 @@
+"""From untyped documents to models: shorthands, strict types, and every problem at once."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import orjson
+from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+from miren.base.errors import InvalidInput, Problem
+from miren.base.suggestions import closest
+from miren.entities.model import Model
+
+__all__ = ["children", "closest", "expand", "problems_of", "read"]
+
+M = TypeVar("M", bound=Model)
+Path = tuple[str | int, ...]
+
+
+def read(model: type[M], value: object, *, path: Path = ()) -> M:
+    """Return `value`, plain JSON data, as a `model`.
+
+    Nothing is coerced: `"8080"` is no number. Both spellings of attributes and the
+    shorthands of components are accepted. Raises InvalidInput with every problem; `path`
+    is put before the path of each.
+    """
+    try:
+        # JSON mode is what lets strict validation take a list for a tuple, a text for an enum.
+        return model.model_validate_json(orjson.dumps(expand(model, value)), strict=True)
+    except ValidationError as error:
+        raise InvalidInput(problems_of(model, error.errors(), path)) from None
+
+
+def expand(model: type[Model], value: object) -> object:
+    """Return `value` with every shorthand written out and attributes in camelCase."""
+    if not isinstance(value, Mapping):
+        if model.__shorthand__ is None or isinstance(value, list | tuple) or value is None:
+            return value
+        return {to_camel(model.__shorthand__): value}
+    known = children(model)
+    result: dict[str, object] = {}
+    for key, item in value.items():
+        name = to_camel(key) if isinstance(key, str) and to_camel(key) in known else key
+        child = known.get(name)
+        if child is None:
+            result[name] = item
+        elif child.many and isinstance(item, list | tuple):
+            result[name] = [expand(child.model, element) for element in item]
+        elif child.keyed and isinstance(item, Mapping):
+            result[name] = {k: expand(child.model, element) for k, element in item.items()}
+        else:
+            result[name] = expand(child.model, item)
+    return result
+
+
+class Child:
+    """What an attribute holds: the model inside it, if any, one, many or keyed by text."""
+
+    __slots__ = ("keyed", "many", "model")
+
+    def __init__(self, model: type[Model], *, many: bool = False, keyed: bool = False) -> None:
+        self.model = model
+        self.many = many
+        self.keyed = keyed
+
+
+class _Scalar(Model):
+    """Stands for an attribute without a model inside: nothing to expand."""
+
+
+@cache
+def children(model: type[Model]) -> Mapping[str, Child]:
+    """Return the attributes of `model` by camelCase name."""
+    return {to_camel(name): _child(info.annotation) for name, info in model.model_fields.items()}
+
+
+def _child(annotation: Any) -> Child:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return Child(annotation)
+    if origin in (Union, types.UnionType):
+        inner = [_child(arg) for arg in args if arg is not type(None)]
+        return inner[0] if len(inner) == 1 else Child(_Scalar)
+    if origin is tuple:
+        return Child(_child(args[0]).model, many=True)
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        return Child(_child(args[1]).model, keyed=True)
+    return Child(_Scalar)
+
+
+def problems_of(
+    model: type[Model], errors: Iterable[ErrorDetails], path: Path
+) -> tuple[Problem, ...]:
+    """Return pydantic's findings about a `model` as problems in our words."""
+    return tuple(
+        Problem(_message(error), path + error["loc"], hint=_hint(model, error)) for error in errors
+    )
+
+
+def _message(error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    name = error["loc"][-1] if error["loc"] else "document"
+    match kind:
+        case "extra_forbidden":
+            return f"unknown attribute {name!r}"
+        case "missing":
+            return f"required attribute {name!r} is missing"
+        case "enum" | "literal_error":
+            return f"must be one of {context['expected']}"
+        case "value_error":
+            return str(context["error"])
+        case "greater_than_equal":
+            return f"must be at least {context['ge']!s}"
+        case "less_than_equal":
+            return f"must be at most {context['le']!s}"
+        case "string_pattern_mismatch":
+            return f"must match {context['pattern']}"
+    text = error["msg"].removeprefix("Input should be ")
+    return f"must be {text}" if text != error["msg"] else text
+
+
+def _hint(model: type[Model], error: ErrorDetails) -> str | None:
+    if error["type"] == "extra_forbidden":
+        inside = _model_at(model, error["loc"][:-1])
+        return closest(str(error["loc"][-1]), children(inside)) if inside else None
+    if error["type"] in ("enum", "literal_error") and isinstance(error["input"], str):
+        choices = error["ctx"]["expected"].replace(" or ", ", ").split(", ")
+        return closest(error["input"], [choice.strip("'") for choice in choices])
+    return None
+
+
+def _model_at(model: type[Model], loc: Path) -> type[Model] | None:
+    for step in loc:
+        if isinstance(step, int):
+            continue
+        child = children(model).get(to_camel(step))
+        if child is None:
+            continue  # a key of a map: the model stays
+        model = child.model
+    return model

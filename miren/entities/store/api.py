@@ -1,0 +1,258 @@
+"""The contract every store keeps: etcd's data model, cut down to what Miren uses.
+
+A store holds keys in order. Every transaction that writes makes one new revision, whatever the
+number of keys. Reads are linearizable. A watch from revision R sees every later revision whole,
+in order, exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, Self
+
+__all__ = [
+    "Bookmark",
+    "Compare",
+    "Delete",
+    "Get",
+    "KeyRange",
+    "KeyValue",
+    "Operation",
+    "Page",
+    "Put",
+    "Revision",
+    "Store",
+    "StoreEvent",
+    "StoreStatus",
+    "Target",
+    "TransactionResult",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """Every key with `start <= key < end`, in code point order (which is UTF-8's byte order)."""
+
+    start: str
+    end: str
+
+    @classmethod
+    def prefix(cls, prefix: str) -> KeyRange:
+        """Return the range of all keys that begin with `prefix`, which must not be empty."""
+        return cls(prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1))
+
+    @classmethod
+    def key(cls, key: str) -> KeyRange:
+        """Return the range that holds only `key`."""
+        return cls(key, key + "\0")
+
+    def __contains__(self, key: str) -> bool:
+        return self.start <= key < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """A key's value and history: `version` counts its writes since it was created, from 1."""
+
+    key: str
+    value: bytes
+    create_revision: int
+    mod_revision: int
+    version: int
+
+
+class Target(StrEnum):
+    """What a comparison looks at. A missing key has 0 for each."""
+
+    CREATE = "create_revision"
+    MOD = "mod_revision"
+    VERSION = "version"
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """`target == value` (or `!=` with `negated`) for every key of `range`.
+
+    A range without keys compares as one missing key: that is how "nothing is there" is said.
+    """
+
+    range: KeyRange
+    target: Target
+    value: int
+    negated: bool = False
+
+    @classmethod
+    def absent(cls, key: str) -> Compare:
+        """Hold while `key` does not exist."""
+        return cls(KeyRange.key(key), Target.CREATE, 0)
+
+    @classmethod
+    def exists(cls, key: str) -> Compare:
+        """Hold while `key` exists."""
+        return cls(KeyRange.key(key), Target.CREATE, 0, negated=True)
+
+    @classmethod
+    def unchanged(cls, key: str, revision: int) -> Compare:
+        """Hold while `key` was last written at `revision`."""
+        return cls(KeyRange.key(key), Target.MOD, revision)
+
+    @classmethod
+    def same(cls, key: str, create_revision: int) -> Compare:
+        """Hold while `key` is the one created at `create_revision`, whatever its value."""
+        return cls(KeyRange.key(key), Target.CREATE, create_revision)
+
+    @classmethod
+    def empty(cls, range: KeyRange) -> Compare:
+        """Hold while no key of `range` exists."""
+        return cls(range, Target.CREATE, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write one key."""
+
+    key: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete every key of a range; nothing there is no error."""
+
+    range: KeyRange
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Read every key of a range, as the transaction sees it."""
+
+    range: KeyRange
+
+
+Operation = Put | Delete | Get
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionResult:
+    """What a transaction did. `revision` is the store's after it.
+
+    `reads[i]` answers the i-th operation of the branch that ran: what a Get read, what a
+    Delete deleted, and nothing for a Put.
+    """
+
+    succeeded: bool
+    revision: int
+    reads: tuple[tuple[KeyValue, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a range at one revision; `more` says that keys follow the last one here."""
+
+    items: tuple[KeyValue, ...]
+    revision: int
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoreEvent:
+    """One key's change. `current` is None when it was deleted, `previous` when it was new."""
+
+    key: str
+    current: KeyValue | None
+    previous: KeyValue | None
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """Everything one revision changed inside a watched range, in key order."""
+
+    revision: int
+    events: tuple[StoreEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """Every change up to and including `revision` has been delivered."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """`uuid` tells one store's history from another's; `compacted` is the newest revision lost."""
+
+    uuid: str
+    revision: int
+    compacted: int
+
+
+class Store(Protocol):
+    """An ordered, versioned key-value store.
+
+    Open one with `async with`. Every method raises `Unavailable` when the store surely did
+    nothing, and `OutcomeUnknown` when a write may or may not have happened. Cancelling a call
+    cancels the waiting, never half of a write.
+    """
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, *_exc: object) -> None: ...
+
+    async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
+        """Return a key's newest value, or the one it had at `revision`.
+
+        Raises Compacted for a revision no longer kept, InvalidInput for one not yet made.
+        """
+        ...
+
+    async def list(
+        self,
+        range: KeyRange,
+        *,
+        revision: int = 0,
+        limit: int = 0,
+        after: str | None = None,
+        keys_only: bool = False,
+    ) -> Page:
+        """Return the keys of `range` in order, at most `limit` (0 for all), those past `after`.
+
+        Pass the first page's `revision` for the next ones, and all pages are one snapshot.
+        Raises as `get` does.
+        """
+        ...
+
+    async def transact(
+        self,
+        compares: Sequence[Compare],
+        then: Sequence[Operation],
+        otherwise: Sequence[Operation] = (),
+    ) -> TransactionResult:
+        """Run `then` if every comparison holds, else `otherwise`, as one step.
+
+        A branch may write a key once; InvalidInput otherwise. A branch that changes no key
+        (only reads, or deletes of nothing) makes no revision.
+        """
+        ...
+
+    def watch(
+        self, range: KeyRange, *, after: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[Revision | Bookmark]]:
+        """Deliver every revision later than `after` that touches `range`.
+
+        The iterator never ends by itself; it raises Compacted when history it still has to
+        deliver is gone, on the first read or later. A reader that falls behind holds up
+        nobody. Bookmarks come at least once after the backlog is delivered, and whenever
+        50 revisions passed that touch nothing in `range`.
+        """
+        ...
+
+    async def compact(self, revision: int) -> None:
+        """Forget history up to `revision`; the newest value of each key stays."""
+        ...
+
+    async def status(self) -> StoreStatus:
+        """Return the store's identity and revisions."""
+        ...

@@ -1,0 +1,202 @@
+"""A store in this process's memory: for tests, simulations and engines that need no disk.
+
+It keeps the newest value of every key and the events of every revision since the last
+compaction; an older state is the newest one with the events since undone. It uses neither
+threads nor I/O nor the clock, so a run under a virtual-time loop repeats exactly. What it
+holds outlives `async with`, as a file would: opening the same object again shows the same keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from bisect import bisect_left, insort
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Self
+
+from miren.base.errors import InvalidInput, Refused
+from miren.base.ids import new_uid
+from miren.entities.store.api import (
+    Bookmark,
+    Compare,
+    KeyRange,
+    KeyValue,
+    Operation,
+    Page,
+    Revision,
+    StoreEvent,
+    StoreStatus,
+    TransactionResult,
+)
+from miren.entities.store.rules import (
+    FIRST_REVISION,
+    Transaction,
+    check_key,
+    check_revision,
+    closed,
+    evaluate,
+    rest_of,
+)
+from miren.entities.store.watching import Fanout
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore:
+    """A Store that lives as long as this object. `rng` seeds its uuid where runs must repeat."""
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._uuid = new_uid(rng)
+        self._data = _Data()
+        self._fanout: Fanout | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._fanout:
+            raise Refused("the store is open already", hint="share the one that is open")
+        self._fanout = Fanout(self._data)
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        fanout, self._fanout = self._fanout, None
+        if fanout:
+            fanout.close()
+
+    async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
+        """Keep the contract of `Store.get`."""
+        await self._turn()
+        check_key(key)
+        if not revision:
+            return self._data.read(key)
+        found = self._data.scan_at(KeyRange.key(key), revision)
+        return found[0] if found else None
+
+    async def list(
+        self,
+        range: KeyRange,
+        *,
+        revision: int = 0,
+        limit: int = 0,
+        after: str | None = None,
+        keys_only: bool = False,
+    ) -> Page:
+        """Keep the contract of `Store.list`."""
+        await self._turn()
+        if limit < 0:
+            raise InvalidInput(f"limit {limit} is negative")
+        at = revision or self._data.newest
+        found = self._data.scan_at(rest_of(range, after), at)
+        items = found[:limit] if limit else found
+        if keys_only:
+            items = [replace(item, value=b"") for item in items]
+        return Page(tuple(items), at, more=len(items) < len(found))
+
+    async def transact(
+        self,
+        compares: Sequence[Compare],
+        then: Sequence[Operation],
+        otherwise: Sequence[Operation] = (),
+    ) -> TransactionResult:
+        """Keep the contract of `Store.transact`."""
+        transaction = Transaction.checked(compares, then, otherwise)
+        fanout = await self._turn()
+        outcome = evaluate(transaction, self._data, self._data.newest)
+        if outcome.events:
+            self._data.record(outcome.events)
+            fanout.publish(self._data.newest, outcome.events)
+        return outcome.result
+
+    def watch(
+        self, range: KeyRange, *, after: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[Revision | Bookmark]]:
+        """Keep the contract of `Store.watch`."""
+        return self._opened().watch(range, after=after)
+
+    async def compact(self, revision: int) -> None:
+        """Keep the contract of `Store.compact`."""
+        await self._turn()
+        self._data.compact(revision)
+
+    async def status(self) -> StoreStatus:
+        """Keep the contract of `Store.status`."""
+        await self._turn()
+        return StoreStatus(self._uuid, self._data.newest, self._data.compacted)
+
+    def _opened(self) -> Fanout:
+        if self._fanout is None:
+            raise closed()
+        return self._fanout
+
+    async def _turn(self) -> Fanout:
+        """Let other tasks run first, as any real store does, so that races show in tests."""
+        self._opened()
+        await asyncio.sleep(0)
+        return self._opened()
+
+
+class _Data:
+    """Keys and history. `_log[i]` holds the events of revision `compacted + 1 + i`."""
+
+    def __init__(self) -> None:
+        self.newest = FIRST_REVISION
+        self.compacted = 0
+        self._current: dict[str, KeyValue] = {}
+        self._keys: list[str] = []
+        # Revision 1 is the birth of the store: it changed nothing.
+        self._log: list[tuple[StoreEvent, ...]] = [()]
+
+    def bounds(self) -> tuple[int, int]:
+        return self.newest, self.compacted
+
+    def read(self, key: str) -> KeyValue | None:
+        return self._current.get(key)
+
+    def scan(self, range: KeyRange) -> list[KeyValue]:
+        first = bisect_left(self._keys, range.start)
+        last = bisect_left(self._keys, range.end)
+        return [self._current[key] for key in self._keys[first:last]]
+
+    def scan_at(self, range: KeyRange, revision: int) -> list[KeyValue]:
+        """Return the keys of `range` as they were at `revision`, in order."""
+        check_revision(revision, newest=self.newest, compacted=self.compacted)
+        found = {item.key: item for item in self.scan(range)}
+        for events in reversed(self._log[revision - self.compacted :]):
+            for event in events:
+                if event.key not in range:
+                    continue
+                if event.previous is None:
+                    found.pop(event.key, None)
+                else:
+                    found[event.key] = event.previous
+        return [found[key] for key in sorted(found)]
+
+    def replay(self, range: KeyRange, *, after: int, through: int) -> list[Revision]:
+        check_revision(after, newest=self.newest, compacted=self.compacted)
+        window = self._log[after - self.compacted : through - self.compacted]
+        found = []
+        for revision, events in enumerate(window, start=after + 1):
+            mine = tuple(event for event in events if event.key in range)
+            if mine:
+                found.append(Revision(revision, mine))
+        return found
+
+    def record(self, events: tuple[StoreEvent, ...]) -> None:
+        """Apply a new revision's events."""
+        self.newest += 1
+        self._log.append(events)
+        for event in events:
+            if event.current is None:
+                del self._current[event.key]
+                del self._keys[bisect_left(self._keys, event.key)]
+            else:
+                if event.previous is None:
+                    insort(self._keys, event.key)
+                self._current[event.key] = event.current
+
+    def compact(self, revision: int) -> None:
+        if revision <= self.compacted:
+            return
+        check_revision(revision, newest=self.newest, compacted=self.compacted)
+        del self._log[: revision - self.compacted]
+        self.compacted = revision

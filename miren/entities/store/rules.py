@@ -1,0 +1,238 @@
+"""What every backend decides in the same way: which requests are valid and what they do.
+
+A backend hands a transaction and its newest state to `evaluate`, which answers with the events
+it makes; the backend only has to record them. So no two backends can differ in what a
+transaction means. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Protocol
+
+from miren.base.errors import Compacted, InvalidInput, Problem, Unavailable
+from miren.entities.store.api import (
+    Compare,
+    Delete,
+    Get,
+    KeyRange,
+    KeyValue,
+    Operation,
+    Put,
+    StoreEvent,
+    TransactionResult,
+)
+
+__all__ = [
+    "FIRST_REVISION",
+    "MAX_CHANGES",
+    "NewestState",
+    "Outcome",
+    "Transaction",
+    "check_key",
+    "check_revision",
+    "closed",
+    "evaluate",
+    "rest_of",
+    "single_key",
+]
+
+# An empty store is already at revision 1, because 0 in a request means "the newest".
+FIRST_REVISION = 1
+
+# Stores number the changes inside a revision with 16 bits.
+MAX_CHANGES = 65_535
+
+
+class NewestState(Protocol):
+    """The keys as they are now, before the transaction that is being evaluated."""
+
+    def read(self, key: str) -> KeyValue | None:
+        """Return what `key` holds."""
+        ...
+
+    def scan(self, range: KeyRange) -> Sequence[KeyValue]:
+        """Return the keys of `range`, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction whose shape is valid."""
+
+    compares: tuple[Compare, ...]
+    then: tuple[Operation, ...]
+    otherwise: tuple[Operation, ...]
+
+    @classmethod
+    def checked(
+        cls,
+        compares: Sequence[Compare],
+        then: Sequence[Operation],
+        otherwise: Sequence[Operation],
+    ) -> Transaction:
+        """Build one; raise InvalidInput with every problem either branch has."""
+        problems = [*_problems(then, "then"), *_problems(otherwise, "otherwise")]
+        if problems:
+            raise InvalidInput(problems)
+        return cls(tuple(compares), tuple(then), tuple(otherwise))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a transaction answers, and the changes it makes in key order (at most one a key)."""
+
+    result: TransactionResult
+    events: tuple[StoreEvent, ...]
+
+
+def evaluate(transaction: Transaction, state: NewestState, newest: int) -> Outcome:
+    """Return what `transaction` does to a store that is at revision `newest`.
+
+    Raises InvalidInput when it would change more keys than one revision can hold.
+    """
+    succeeded = all(_holds(compare, state) for compare in transaction.compares)
+    branch = _Branch(state, newest + 1)
+    reads = tuple(
+        branch.run(operation)
+        for operation in (transaction.then if succeeded else transaction.otherwise)
+    )
+    if len(branch.events) > MAX_CHANGES:
+        raise InvalidInput(
+            f"the transaction changes {len(branch.events)} keys; one may change {MAX_CHANGES}",
+            hint="split it into several transactions",
+        )
+    events = tuple(sorted(branch.events.values(), key=attrgetter("key")))
+    return Outcome(TransactionResult(succeeded, newest + bool(events), reads), events)
+
+
+class _Branch:
+    """The branch that runs: later operations see what earlier ones changed."""
+
+    def __init__(self, state: NewestState, revision: int) -> None:
+        self._state = state
+        self._revision = revision
+        self.events: dict[str, StoreEvent] = {}
+
+    def run(self, operation: Operation) -> tuple[KeyValue, ...]:
+        match operation:
+            case Put(key, value):
+                self._put(key, value)
+                return ()
+            case Delete(range):
+                found = self._scan(range)
+                for gone in found:
+                    self.events[gone.key] = StoreEvent(gone.key, None, gone)
+                return found
+            case Get(range):
+                return self._scan(range)
+
+    def _put(self, key: str, value: bytes) -> None:
+        old = self._state.read(key)
+        current = KeyValue(
+            key,
+            value,
+            create_revision=old.create_revision if old else self._revision,
+            mod_revision=self._revision,
+            version=old.version + 1 if old else 1,
+        )
+        self.events[key] = StoreEvent(key, current, old)
+
+    def _scan(self, range: KeyRange) -> tuple[KeyValue, ...]:
+        key = single_key(range)
+        if key is not None:
+            event = self.events.get(key)
+            only = event.current if event else self._state.read(key)
+            return (only,) if only else ()
+        found = {item.key: item for item in self._state.scan(range)}
+        for event in self.events.values():
+            if event.key not in range:
+                continue
+            if event.current is None:
+                found.pop(event.key, None)
+            else:
+                found[event.key] = event.current
+        return tuple(found[key] for key in sorted(found))
+
+
+def _holds(compare: Compare, state: NewestState) -> bool:
+    key = single_key(compare.range)
+    found = state.scan(compare.range) if key is None else [state.read(key)]
+    # A missing key has 0 for every target, and a range without keys stands for one.
+    look = attrgetter(compare.target.value)
+    actual = [look(item) if item else 0 for item in found] or [0]
+    return all((value == compare.value) != compare.negated for value in actual)
+
+
+def _problems(branch: Sequence[Operation], name: str) -> Iterator[Problem]:
+    """Find keys that cannot be stored and keys that the branch might write twice."""
+    puts = sorted((step.key, at) for at, step in enumerate(branch) if isinstance(step, Put))
+    before: str | None = None
+    for key, at in puts:
+        unfit = _key_problem(key)
+        if unfit:
+            yield Problem(unfit, (name, at, "key"))
+        if key == before:
+            yield Problem(f"{key!r} is written twice", (name, at, "key"))
+        before = key
+    for at, step in enumerate(branch):
+        if isinstance(step, Delete):
+            first = bisect_left(puts, (step.range.start, -1))
+            if first < len(puts) and puts[first][0] in step.range:
+                message = f"{puts[first][0]!r} is deleted here and put elsewhere"
+                yield Problem(message, (name, at, "range"))
+
+
+def _key_problem(key: str) -> str | None:
+    if not key:
+        return "a key may not be empty"
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return f"{key!r} holds half of a surrogate pair, which UTF-8 cannot say"
+    return None
+
+
+def check_key(key: str) -> None:
+    """Raise InvalidInput when no store could hold `key`."""
+    problem = _key_problem(key)
+    if problem:
+        raise InvalidInput(problem)
+
+
+def check_revision(revision: int, *, newest: int, compacted: int) -> None:
+    """Raise unless the store can still show its state at `revision`, or what came after it.
+
+    The state at the compacted revision itself is kept: it is what later changes start from.
+    """
+    if revision < 0:
+        raise InvalidInput(f"revision {revision} is negative")
+    if revision > newest:
+        raise InvalidInput(
+            f"revision {revision} is not made yet; the newest is {newest}",
+            hint="a revision of the future means another store: list again",
+        )
+    if revision < compacted:
+        raise Compacted(
+            f"revision {revision} is no longer kept; the oldest is {compacted}", oldest=compacted
+        )
+
+
+def rest_of(range: KeyRange, after: str | None) -> KeyRange:
+    """Return the part of `range` past the key `after`."""
+    if after is None or after < range.start:
+        return range
+    return KeyRange(after + "\0", range.end)
+
+
+def single_key(range: KeyRange) -> str | None:
+    """Return the only key that `range` can hold, or None when it is wider."""
+    return range.start if range.end == range.start + "\0" else None
+
+
+def closed() -> Unavailable:
+    """Return the error of every call on a store that is not open."""
+    return Unavailable("the store is closed", hint="use it inside `async with`")

@@ -1,0 +1,186 @@
+"""The engine: informers shared by all controllers of a kind, one runner each, in your loop.
+
+    async with Engine(SQLiteStore("app.db"), [Greeter()]) as engine:
+        await engine.client.apply(Greeting.partial("hi", text="hey"), manager="ci")
+
+It touches no signals, no root logger and no globals; several live in one process. When one of
+its own tasks breaks, the body of the `async with` is cancelled: it never runs on half an engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Self, cast
+
+from miren.base.errors import DeadlineExceeded
+from miren.entities.client import Client
+from miren.entities.entity import Entity
+from miren.entities.kinds import Kinds
+from miren.entities.store.api import Store
+from miren.entities.store_client import StoreClient
+from miren.reconcile.controller import Controller, Index
+from miren.reconcile.informer import Change, Informer
+from miren.reconcile.plugins import load_plugins
+from miren.reconcile.runner import Runner
+
+__all__ = ["ControllerHealth", "Engine"]
+
+_GRACE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerHealth:
+    """How one controller does. A plugin that did not load has only a name and an error."""
+
+    name: str
+    is_running: bool
+    queued: int = 0
+    reconciles: int = 0
+    errors: int = 0
+    last_error: str | None = None
+
+
+class Engine:
+    """Runs controllers over a store or a client. Use it with `async with`, once.
+
+    A store is opened and closed with the engine; a client stays the caller's. `plugins` adds
+    the controllers of installed packages (entry point group `miren.controllers`).
+    """
+
+    client: Client
+
+    def __init__(
+        self,
+        store: Store | Client,
+        controllers: Iterable[Controller[Any]],
+        *,
+        plugins: bool = False,
+        grace: float = _GRACE,
+        rng: random.Random | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        loaded = load_plugins() if plugins else ()
+        self._broken = tuple(
+            ControllerHealth(plugin.name, is_running=False, last_error=plugin.error)
+            for plugin in loaded
+            if plugin.error is not None
+        )
+        self._controllers = (
+            *controllers,
+            *(controller for plugin in loaded for controller in plugin.controllers),
+        )
+        self._rng = rng or random.Random()  # noqa: S311  # spreads delays, guards nothing
+        self._now = now
+        self._grace = grace
+        self._store: Store | None = None
+        if hasattr(store, "transact"):
+            self._store = cast("Store", store)
+            kinds = Kinds(kind for one in self._controllers for kind in _kinds_of(one))
+            self.client = StoreClient(store=self._store, kinds=kinds, now=now, rng=rng)
+        else:
+            self.client = store
+        self._informers: dict[type[Entity[Any, Any]], Informer[Any]] = {}
+        self._runners = [self._runner(controller) for controller in self._controllers]
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            if self._store is not None:
+                await stack.enter_async_context(self._store)
+            await stack.enter_async_context(self._running())
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc: Any) -> bool | None:
+        return await self._stack.__aexit__(*exc)
+
+    def health(self) -> Sequence[ControllerHealth]:
+        """Return how each controller does, those that did not load included."""
+        running = [
+            ControllerHealth(
+                runner.controller.name,
+                is_running=True,
+                queued=len(runner.queue),
+                reconciles=runner.reconciles,
+                errors=runner.errors,
+                last_error=runner.last_error,
+            )
+            for runner in self._runners
+        ]
+        return (*running, *self._broken)
+
+    async def run_until_idle(self, *, timeout: float = 60.0) -> None:
+        """Return once every change so far is reconciled and only delayed keys are left.
+
+        Raises DeadlineExceeded after `timeout` seconds. For one-off runs and tests.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while not await self._is_idle():
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise DeadlineExceeded(f"the engine was still busy after {timeout:g} s") from None
+
+    async def _is_idle(self) -> bool:
+        revision = await self.client.revision()
+        for informer in self._informers.values():
+            await informer.wait_for(revision, timeout=_GRACE)
+        return all(runner.queue.is_idle for runner in self._runners)
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
+        """Run everything; on the way out finish what is in work, then stop the rest."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                *(group.create_task(informer.run()) for informer in self._informers.values()),
+                *(group.create_task(runner.run()) for runner in self._runners),
+            ]
+            try:
+                yield
+                await asyncio.gather(*(runner.drain(self._grace) for runner in self._runners))
+            finally:
+                for runner in self._runners:
+                    runner.queue.close()
+                for task in tasks:
+                    task.cancel()
+
+    def _informer(self, kind: type[Entity[Any, Any]]) -> Informer[Any]:
+        if kind not in self._informers:
+            self._informers[kind] = Informer(self.client, kind, rng=self._rng)
+        return self._informers[kind]
+
+    def _runner(self, controller: Controller[Any]) -> Runner[Any]:
+        cls = type(controller)
+        informer = self._informer(cls.kind)
+        runner = Runner(controller, self.client, informer, now=self._now, rng=self._rng)
+        for index in cls.indexes:
+            bound = informer.index(partial(index.values, controller))
+            controller.__dict__[f"index:{index.name}"] = Index(bound.__getitem__)
+        informer.listen(runner.observe)
+        for owned in cls.settings.owns:
+            self._informer(owned).listen(runner.wake_owner)
+        for watch in cls.watched:
+            method = getattr(controller, watch.method)
+            self._informer(watch.kind).listen(_waking(runner, method))
+        return runner
+
+
+def _waking(runner: Runner[Any], method: Callable[[Any], Iterable[Any]]) -> Callable[..., None]:
+    def listener(change: Change[Any]) -> None:
+        for entity in (change.old, change.new):
+            if entity is not None:
+                for key in method(entity):
+                    runner.wake(key)
+
+    return listener
+
+
+def _kinds_of(controller: Controller[Any]) -> Iterable[type[Entity[Any, Any]]]:
+    cls = type(controller)
+    return (cls.kind, *cls.settings.owns, *(watch.kind for watch in cls.watched))

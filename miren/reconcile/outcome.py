@@ -1,0 +1,103 @@
+"""What a reconcile leaves behind, as data, and the one write that records it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from miren.base.errors import Conflict, MirenError
+from miren.entities.client import Client
+from miren.entities.entity import Condition, Entity
+from miren.entities.model import Model
+from miren.reconcile.context import READY, Context
+from miren.reconcile.results import Permanent, Requeue, Temporary
+
+__all__ = ["Outcome", "merge_conditions", "record", "say_why"]
+
+E = TypeVar("E", bound=Entity[Any, Any])
+
+_WRITES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one reconcile ended. `error` and `requeue` exclude each other."""
+
+    requeue: Requeue | None = None
+    error: Exception | None = None
+
+
+def say_why(ctx: Context[Any], error: Exception) -> None:
+    """Put the reason of a failed reconcile into the Ready condition."""
+    match error:
+        case Temporary() | Permanent():
+            ctx.not_ready(error.reason, error.message)
+        case TimeoutError():
+            ctx.not_ready("DeadlineExceeded", "the reconcile took too long and was stopped")
+        case MirenError():
+            ctx.not_ready(type(error).__name__, error.message)
+        case _:
+            ctx.not_ready(type(error).__name__, str(error) or "see the server's log")
+
+
+async def record(client: Client, seen: E, ctx: Context[E], *, primary: bool) -> E:
+    """Write status and conditions in one compare-and-swap, or nothing if nothing changed.
+
+    When somebody else wrote meanwhile, only what this reconcile changed is put onto the newer
+    entity, with the generation it saw. An entity deleted meanwhile needs no record.
+    """
+    current = seen
+    for _ in range(_WRITES):
+        wanted = _recorded(current, seen, ctx, primary=primary)
+        if wanted == current:
+            return current
+        try:
+            return await client.update_status(wanted)
+        except Conflict:
+            found = await client.get(
+                type(seen), seen.name, project=seen.project or None, default=None
+            )
+            if found is None or found.uid != seen.uid:
+                return seen
+            current = found
+    raise Conflict(f"{seen} is written to by others all the time", entity=str(seen))
+
+
+def _recorded(current: E, seen: E, ctx: Context[E], *, primary: bool) -> E:
+    observed = current.observed_generation
+    if primary:
+        observed = max(observed, seen.metadata.generation)
+    return replace(
+        current,
+        status=_merge_status(current.status, seen.status, ctx.status),
+        conditions=merge_conditions(current.conditions, ctx.conditions, ctx.now()),
+        observed_generation=observed,
+    )
+
+
+def _merge_status(current: Model, seen: Model, said: Model) -> Model:
+    if current is seen or current == seen:
+        return said
+    changed = {
+        name: getattr(said, name)
+        for name in type(said).model_fields
+        if getattr(said, name) != getattr(seen, name)
+    }
+    return current.model_copy(update=changed)
+
+
+def merge_conditions(
+    current: tuple[Condition, ...], said: Mapping[str, Condition], now: datetime
+) -> tuple[Condition, ...]:
+    """Return the conditions after `said`: a transition time changes when the status flips."""
+    merged = {known.type: known for known in current}
+    for type, condition in said.items():
+        known = merged.get(type)
+        flipped = known is None or known.status != condition.status
+        since = now if known is None or flipped else known.last_transition_time
+        merged[type] = condition.model_copy(update={"last_transition_time": since})
+    # Ready first, the rest by name: the same facts always give the same bytes.
+    order = sorted(merged, key=lambda type: (type != READY, type))
+    return tuple(merged[type] for type in order)

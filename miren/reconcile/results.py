@@ -1,0 +1,63 @@
+"""What a reconciler says about what comes next: by what it returns, or by what it raises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from miren.base.errors import MirenError
+from miren.entities.entity import Entity
+
+__all__ = ["Key", "Permanent", "Requeue", "Temporary"]
+
+E = TypeVar("E", bound=Entity[Any, Any])
+
+
+class Key(NamedTuple, Generic[E]):
+    """Names one entity of a kind; what queues hold."""
+
+    project: str
+    name: str
+
+    @classmethod
+    def of(cls, entity: E) -> Key[E]:
+        """Return the key of an entity."""
+        return cls(entity.metadata.project, entity.metadata.name)
+
+    def __str__(self) -> str:
+        return f"{self.project}/{self.name}" if self.project else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Requeue:
+    """Return it to be called again after so many seconds, or sooner when something changes."""
+
+    after: float
+
+
+class Temporary(MirenError):
+    """Raise it when the work cannot go on yet. Retried with back-off, or after `after` seconds.
+
+    The reason and message become the Ready condition.
+    """
+
+    code = "unavailable"
+
+    def __init__(
+        self, message: str, *, reason: str = "Waiting", after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.after = after
+
+
+class Permanent(MirenError):
+    """Raise it when retrying cannot help: recorded in the Ready condition, and not called again
+    for this entity until its spec changes or something it watches does.
+    """
+
+    code = "failed_precondition"
+
+    def __init__(self, message: str, *, reason: str = "Failed", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason

@@ -1,0 +1,148 @@
+"""The gRPC connection to containerd: calls by name, deadlines, errors of ours.
+
+Nothing outside this package sees a protobuf message or a grpc type. The connection comes back
+by itself when containerd does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from miren.base.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    MirenError,
+    NotFound,
+    RuntimeFailure,
+    Unavailable,
+)
+from miren.runtime.containerd.messages import message
+
+__all__ = ["NAMESPACE", "Connection"]
+
+NAMESPACE = "miren"
+
+_OPTIONS = [
+    # A stopped containerd is back within a second; grpc would wait up to two minutes to look.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # One answer lists every container with its spec.
+    ("grpc.max_receive_message_length", -1),
+    # Without it the socket's path is sent as the authority, percent signs and all.
+    ("grpc.default_authority", "localhost"),
+    # Channels to one address otherwise share their connection, and its back-off.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+_ERRORS: Mapping[grpc.StatusCode, type[MirenError]] = {
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+}
+
+
+class Connection:
+    """Calls to one containerd in one of its namespaces. `timeout` in seconds is per call."""
+
+    def __init__(self, socket: Path, *, timeout: float = 30.0) -> None:
+        self._channel = grpc.aio.insecure_channel(f"unix://{socket}", options=_OPTIONS)
+        self._timeout = timeout
+
+    async def close(self) -> None:
+        """Close it; calls under way end with Unavailable."""
+        await self._channel.close()
+
+    async def call(
+        self,
+        method: str,
+        request: tuple[str, Mapping[str, object]],
+        answer: str,
+        *,
+        timeout: float | None = None,
+        lease: str | None = None,
+    ) -> Any:
+        """Call `containerd.services.<method>` and return its answer.
+
+        `request` is a message's name and fields. With `lease`, what the call makes is kept
+        until that lease ends. Raises the error that the status code stands for.
+        """
+        name, fields = request
+        seconds = timeout or self._timeout
+        with errors_of(method, seconds):
+            call = self._channel.unary_unary(
+                _path(method), message(name).SerializeToString, message(answer).FromString
+            )
+            return await call(message(name)(**fields), timeout=seconds, metadata=_metadata(lease))
+
+    async def find(
+        self, method: str, request: tuple[str, Mapping[str, object]], answer: str
+    ) -> Any | None:
+        """Do as `call`, and return None where that would raise NotFound."""
+        try:
+            return await self.call(method, request, answer)
+        except NotFound:
+            return None
+
+    def stream(
+        self,
+        method: str,
+        request: tuple[str, Mapping[str, object]],
+        answer: str,
+        *,
+        timeout: float | None,
+    ) -> AsyncIterator[Any]:
+        """Call a method that answers with many messages. The request is sent at once."""
+        name, fields = request
+        call = self._channel.unary_stream(
+            _path(method), message(name).SerializeToString, message(answer).FromString
+        )
+        answers = call(message(name)(**fields), timeout=timeout, metadata=_metadata(None))
+        return _checked(answers, method, timeout)
+
+    def duplex(self, method: str, request: str, answer: str, *, lease: str) -> Any:
+        """Open a call on which both sides send messages; the caller handles its errors."""
+        call = self._channel.stream_stream(
+            _path(method), message(request).SerializeToString, message(answer).FromString
+        )
+        return call(timeout=600.0, metadata=_metadata(lease))
+
+
+async def _checked(answers: Any, method: str, timeout: float | None) -> AsyncIterator[Any]:
+    try:
+        with errors_of(method, timeout):
+            async for answer in answers:
+                yield answer
+    finally:
+        answers.cancel()
+
+
+@contextmanager
+def errors_of(method: str, timeout: float | None) -> Iterator[None]:
+    """Turn grpc's errors raised inside into ours."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        kind = _ERRORS.get(error.code(), RuntimeFailure)
+        said = error.details() or error.code().name
+        if kind is DeadlineExceeded:
+            said = f"no answer within {timeout:g} s" if timeout else said
+        raise kind(f"containerd {method.rpartition('.')[2]}: {said}") from error
+    except grpc.aio.UsageError as error:
+        raise Unavailable(f"containerd {method.rpartition('.')[2]}: {error}") from error
+
+
+def _path(method: str) -> str:
+    return f"/containerd.services.{method}"
+
+
+def _metadata(lease: str | None) -> tuple[tuple[str, str], ...]:
+    base = (("containerd-namespace", NAMESPACE),)
+    return (*base, ("containerd-lease", lease)) if lease else base

@@ -1,0 +1,76 @@
+"""Where everything is: the one place that knows the layout of an instance's folders."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from miren.runtime.api import ContainerId
+from miren.runtime.containerd.connection import NAMESPACE
+
+__all__ = ["Places"]
+
+# Shims put their sockets here, whatever containerd they belong to.
+_SHIM_SOCKETS = Path("/run/containerd/s")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Paths below the state folder, which survives a reboot, and the run folder, which may not."""
+
+    state_dir: Path
+    run_dir: Path
+
+    @property
+    def root(self) -> Path:
+        """What containerd keeps: images, snapshots, records; its config and its log."""
+        return self.state_dir / "containerd"
+
+    @property
+    def run(self) -> Path:
+        """What running containers need: containerd's socket and state, the OCI runtimes'."""
+        return self.run_dir / "containerd"
+
+    @property
+    def config(self) -> Path:
+        """Containerd's configuration; no other process has it as an argument."""
+        return self.root / "config.toml"
+
+    @property
+    def containerd_log(self) -> Path:
+        """What containerd says."""
+        return self.root / "containerd.log"
+
+    @property
+    def socket(self) -> Path:
+        """Where containerd listens."""
+        return self.run / "containerd.sock"
+
+    @property
+    def oci_state(self) -> Path:
+        """What runsc and runc know of their containers; theirs alone, not the host's default."""
+        return self.run / "oci"
+
+    @property
+    def runsc_wrapper(self) -> Path:
+        """The program that shims start for the class runsc."""
+        return self.run / "bin" / "runsc"
+
+    @property
+    def containers(self) -> Path:
+        """A folder for each container that has anything on this host."""
+        return self.state_dir / "containers"
+
+    def container(self, id: ContainerId) -> Path:
+        """The folder of the container: the files it gets from the host."""
+        return self.containers / str(id)
+
+    def oci_container(self, id: ContainerId) -> Path:
+        """What the OCI runtime knows of the container."""
+        return self.oci_state / NAMESPACE / str(id)
+
+    def shim_socket(self, id: ContainerId) -> Path:
+        """The socket of the container's shim, whose name is a digest of whom it serves."""
+        served = f"{self.socket}/{NAMESPACE}/{id}"
+        return _SHIM_SOCKETS / hashlib.sha256(served.encode()).hexdigest()

@@ -1,0 +1,78 @@
+"""Find processes by what they were started with, wait for their end, end them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Process", "processes_with", "terminate", "wait_ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of this host, and the arguments it was started with."""
+
+    pid: int
+    arguments: tuple[str, ...]
+
+
+def processes_with(path: Path) -> Sequence[Process]:
+    """Return the processes that have `path`, or something below it, in an argument.
+
+    State and run folders are private to an instance, so such a process belongs to it.
+    """
+    wanted = str(path)
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        try:
+            text = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it ended while we looked
+        arguments = tuple(text.split("\0")[:-1])
+        if any(_names(argument, wanted) for argument in arguments):
+            found.append(Process(int(folder.name), arguments))
+    return found
+
+
+def _names(argument: str, path: str) -> bool:
+    _, found, rest = argument.partition(path)
+    return bool(found) and (not rest or rest[0] in "/,:")
+
+
+async def wait_ended(pid: int) -> None:
+    """Return once the process has ended, also when it is none of our children."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    with contextlib.suppress(ChildProcessError):
+        # A child of ours stays a zombie until somebody asks for its exit code.
+        os.waitpid(pid, os.WNOHANG)
+
+
+async def terminate(pid: int, *, grace: float) -> None:
+    """Ask the process to end, after `grace` seconds kill it, and wait until it has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM if grace else signal.SIGKILL)
+    try:
+        async with asyncio.timeout(grace or 10.0):
+            await wait_ended(pid)
+    except TimeoutError:
+        if not grace:
+            raise
+        await terminate(pid, grace=0)

@@ -1,0 +1,213 @@
+"""The bridge, and what connects a sandbox to it.
+
+A sandbox has a network namespace of its own with one end of a veth pair in it, whose other end
+is an isolated port of the bridge. The bridge's own address is the only place where the subnet
+is kept: a restart reads it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+
+from miren.base.errors import InvalidInput, RuntimeFailure
+from miren.runtime.api import ContainerId
+from miren.runtime.network.commands import ip, ip_batch, ip_json, nft, run
+from miren.runtime.network.firewall import install_script, remove_script
+from miren.runtime.network.ipam import choose_subnet, gateway, mac_of, next_address
+from miren.runtime.network.names import Names, bridge_name, table_name
+
+__all__ = ["Network"]
+
+
+class Network:
+    """The network of one instance. Nothing is touched before `open`.
+
+    `subnet` None means: any that the host does not use. Addresses are known only in memory:
+    whoever keeps the sandboxes calls `claim` with theirs after a restart.
+    """
+
+    def __init__(self, instance: str, *, subnet: str | None = None) -> None:
+        self._instance = instance
+        self._bridge = bridge_name(instance)
+        self._wanted = _parse(subnet) if subnet else None
+        self._subnet: IPv4Network | None = None
+        self._used: set[IPv4Address] = set()
+        self._last: IPv4Address | None = None
+
+    @property
+    def subnet(self) -> IPv4Network:
+        """The bridge's subnet, once it is open."""
+        if self._subnet is None:
+            raise RuntimeFailure("the network is not open")
+        return self._subnet
+
+    @property
+    def gateway(self) -> IPv4Address:
+        """The host's own address on the bridge."""
+        return gateway(self.subnet)
+
+    async def open(self) -> None:
+        """Make the bridge and the firewall, or find those of an earlier run."""
+        existing = await _subnet_of(self._bridge)
+        if existing and self._wanted and existing != self._wanted:
+            raise RuntimeFailure(
+                f"bridge {self._bridge} has the subnet {existing}, not {self._wanted}",
+                hint="stop all sandboxes and purge the network to change its subnet",
+            )
+        # The firewall stands before the first sandbox can be connected.
+        await nft(install_script(self._instance))
+        self._subnet = existing or await self._choose()
+        address = gateway(self._subnet)
+        if not _exists(self._bridge):
+            # A fixed hardware address: a bridge otherwise takes on that of its lowest port, and
+            # sandboxes would call the host by one that is gone.
+            await ip("link", "add", self._bridge, "address", mac_of(address), "type", "bridge")
+        await ip_batch(
+            [
+                f"address replace {address}/{self._subnet.prefixlen} dev {self._bridge}",
+                f"link set {self._bridge} up",
+            ]
+        )
+
+    async def _choose(self) -> IPv4Network:
+        taken = await _host_networks(but=self._bridge)
+        if self._wanted is None:
+            return choose_subnet(self._instance, taken)
+        clash = next((other for other in taken if other.overlaps(self._wanted)), None)
+        if clash is not None:
+            raise RuntimeFailure(
+                f"the subnet {self._wanted} overlaps {clash}, which this host uses already",
+                hint="name another in [network] subnet, or none to have one chosen",
+            )
+        return self._wanted
+
+    def claim(self, addresses: Iterable[IPv4Address]) -> None:
+        """Mark addresses as used: those that sandboxes of an earlier run have."""
+        self._used.update(addresses)
+
+    def reserve(self) -> IPv4Address:
+        """Return an address that is nobody's; it is used until `release`."""
+        address = next_address(self.subnet, self._used, after=self._last)
+        self._used.add(address)
+        self._last = address
+        return address
+
+    def release(self, address: IPv4Address) -> None:
+        """Give an address back."""
+        self._used.discard(address)
+
+    async def attach(self, id: ContainerId, address: IPv4Address) -> None:
+        """Give the sandbox a network namespace with `address`, starting over if there is one.
+
+        What a cancelled or failed call leaves behind, `detach` removes.
+        """
+        names = Names.of(id)
+        await self.detach(id)
+        await ip("netns", "add", names.netns)
+        await ip_batch(
+            [
+                f"link add {names.veth} type veth"
+                f" peer name eth0 address {mac_of(address)} netns {names.netns}",
+                f"link set {names.veth} alias miren-{self._instance} master {self._bridge} up",
+                f"link set {names.veth} type bridge_slave isolated on",
+            ]
+        )
+        await ip_batch(
+            [
+                "link set lo up",
+                f"address add {address}/{self.subnet.prefixlen} dev eth0",
+                "link set eth0 up",
+                f"route add default via {self.gateway}",
+            ],
+            netns=names.netns,
+        )
+
+    def is_attached(self, id: ContainerId) -> bool:
+        """Return whether the sandbox's network namespace is there."""
+        return Names.of(id).netns_path.exists()
+
+    async def detach(self, id: ContainerId) -> None:
+        """Remove the sandbox's network namespace and veth pair, as far as they exist."""
+        names = Names.of(id)
+        # The link first: the kernel frees that of a removed namespace only some time later.
+        if _exists(names.veth):
+            await _delete_link(names.veth)
+        if names.netns_path.exists():
+            await ip("netns", "delete", names.netns)
+
+    async def purge(self) -> None:
+        """Remove the bridge, all veths on it and the firewall; other instances keep theirs."""
+        for name in await self.ports():
+            await _delete_link(name)
+        if _exists(self._bridge):
+            await ip("link", "delete", self._bridge)
+        await nft(remove_script(self._instance))
+
+    async def ports(self) -> Sequence[str]:
+        """Return the host names of this instance's veths, on the bridge or fallen off it."""
+        rows = await ip_json("link", "show", "type", "veth")
+        mine = f"miren-{self._instance}"
+        return [
+            str(row["ifname"])
+            for row in rows
+            if row.get("master") == self._bridge or row.get("ifalias") == mine
+        ]
+
+    async def leftovers(self) -> Sequence[str]:
+        """Return what is there for all sandboxes: the bridge and the firewall's table."""
+        found = []
+        if _exists(self._bridge):
+            found.append(f"bridge {self._bridge}")
+        table = f"table inet {table_name(self._instance)}"
+        if table in (await run("nft", "list", "tables")).splitlines():
+            found.append(f"nft {table}")
+        return found
+
+
+def _parse(subnet: str) -> IPv4Network:
+    try:
+        parsed = IPv4Network(subnet)
+    except ValueError as error:
+        raise InvalidInput(f"{subnet!r} is no IPv4 subnet like 10.80.0.0/20: {error}") from error
+    if parsed.prefixlen > 29:
+        raise InvalidInput(f"the subnet {subnet} is too small: /29 is the least")
+    return parsed
+
+
+def _exists(link: str) -> bool:
+    return Path("/sys/class/net", link).exists()
+
+
+async def _subnet_of(link: str) -> IPv4Network | None:
+    for row in await ip_json("-4", "address", "show"):
+        if row["ifname"] == link:
+            for address in row["addr_info"]:
+                return IPv4Interface(f"{address['local']}/{address['prefixlen']}").network
+    return None
+
+
+async def _host_networks(*, but: str) -> Sequence[IPv4Network]:
+    """Return every network that the host has an address in or a route to, bar the default."""
+    addresses = [
+        IPv4Interface(f"{address['local']}/{address['prefixlen']}").network
+        for row in await ip_json("-4", "address", "show")
+        if row["ifname"] != but
+        for address in row["addr_info"]
+    ]
+    routes = [
+        IPv4Network(row["dst"], strict=False)
+        for row in await ip_json("-4", "route", "show", "table", "all")
+        if row.get("dev") != but and row["dst"] != "default"
+    ]
+    return [*addresses, *routes]
+
+
+async def _delete_link(link: str) -> None:
+    try:
+        await ip("link", "delete", link)
+    except RuntimeFailure:
+        # The kernel was first: it frees the links of a removed namespace by itself.
+        if _exists(link):
+            raise

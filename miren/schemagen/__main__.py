@@ -1,0 +1,7 @@
+"""`python -m miren.schemagen generate|check`: for the time before there are any kinds."""
+
+import sys
+
+from miren.schemagen.main import main
+
+sys.exit(main())

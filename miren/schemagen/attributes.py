@@ -1,0 +1,402 @@
+"""From one attribute as it is written to one as it is meant, with every check on the way."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import keyword
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from miren.base.errors import Problem
+from miren.base.quantities import Duration, Quantity
+from miren.base.suggestions import closest
+from miren.base.yaml import Located
+from miren.schemagen.language import REFUSED_TYPES, SCALARS
+from miren.schemagen.model import Attribute, Component
+from miren.schemagen.names import camel, member_name, pascal, singular, snake
+
+__all__ = ["AttributeReader", "Scope"]
+
+Path = tuple[str | int, ...]
+
+_TEXTS = frozenset({"string", "keyword", "label", "ref", "bytes"})
+_NUMBERS = frozenset({"int", "float", "quantity", "duration"})
+_UNINDEXED = frozenset({"component", "map", "json", "float", "bytes"})
+
+
+@dataclass(slots=True)
+class Scope:
+    """What the names in one schema file mean, and where its problems are collected.
+
+    `classes` maps the components that can be named as a type to their class; `made` takes the
+    components that attributes with `attrs` define on the way.
+    """
+
+    document: Located
+    module: str
+    kinds: Mapping[str, str]  # folded name -> CamelCase kind
+    classes: Mapping[str, str]
+    components: Mapping[str, Component]
+    problems: list[Problem] = field(default_factory=list)
+    made: list[Component] = field(default_factory=list)
+
+    def problem(
+        self, path: Path, message: str, *, hint: str | None = None, key: bool = False
+    ) -> None:
+        """Record a problem with what stands at `path`."""
+        position = self.document.position(path, key=key)
+        self.problems.append(Problem(message, path, position, hint))
+
+
+class AttributeReader:
+    """Reads the attributes of one class, `owner`."""
+
+    def __init__(self, scope: Scope, owner: str, *, is_kind: bool) -> None:
+        self._scope = scope
+        self._owner = owner
+        self._is_kind = is_kind
+
+    def read_all(self, written: Mapping[str, Any], path: Path) -> tuple[Attribute, ...]:
+        """Return the attributes of a mapping; those with problems are read as far as it goes."""
+        found: dict[str, Attribute] = {}
+        for name, options in written.items():
+            if name == "$options":
+                continue
+            here = (*path, name)
+            attribute = self.read(snake(name), options, here)
+            clash = next((key for key in found if camel(key) == camel(attribute.name)), None)
+            if clash is not None:
+                self._scope.problem(here, f"{name!r} and {clash!r} are one name", key=True)
+            found[attribute.name] = attribute
+        return tuple(found.values())
+
+    def read(self, name: str, written: Mapping[str, Any], path: Path) -> Attribute:
+        """Return one attribute; what is wrong with it goes to the scope's problems."""
+        self._check_name(name, path)
+        type_ = self._type(name, written, path)
+        many = bool(written.get("many"))
+        attribute = Attribute(
+            name=name,
+            type=type_ if type_ in SCALARS or type_ in ("map", "component") else "component",
+            doc=written.get("doc", ""),
+            many=many,
+            required=bool(written.get("required")),
+            status=bool(written.get("status")),
+            example=written.get("example"),
+            enum=self._owner + pascal(singular(name) if many else name),
+            choices=tuple(written.get("choices", ())),
+            component=self._component(name, type_, written, path),
+            to=self._targets(written, path),
+            min_length=written.get("min_length"),
+            max_length=written.get("max_length"),
+            pattern=written.get("pattern"),
+            indexed=bool(written.get("indexed")),
+            immutable=bool(written.get("immutable")),
+            owner=bool(written.get("owner")),
+            unique=written.get("unique"),
+            merge_key=self._snake_or_none(written.get("merge_key")),
+        )
+        attribute = replace(attribute, of=self._values(attribute, written, path))
+        attribute = replace(
+            attribute,
+            min=self._bound("min", attribute, written, path),
+            max=self._bound("max", attribute, written, path),
+        )
+        self._check(attribute, written, path)
+        return replace(attribute, default=self._default(attribute, written, path))
+
+    # -- names -----------------------------------------------------------------------------
+
+    def _check_name(self, name: str, path: Path) -> None:
+        from pydantic import BaseModel
+
+        if keyword.iskeyword(name):
+            self._scope.problem(path, f"{name!r} is a keyword of Python", key=True)
+        elif hasattr(BaseModel, name) or name.startswith("model_"):
+            self._scope.problem(path, f"{name!r} is a name every model has already", key=True)
+
+    def _type(self, name: str, written: Mapping[str, Any], path: Path) -> str:
+        type_: str = written["type"]
+        known = [*SCALARS, "map", "component", *self._scope.classes]
+        if type_ in REFUSED_TYPES:
+            self._scope.problem((*path, "type"), f"type {type_}", hint=REFUSED_TYPES[type_])
+            return "string"
+        if type_ not in known:
+            hint = closest(type_, known) or "types: " + ", ".join(known)
+            self._scope.problem((*path, "type"), f"unknown type {type_!r}", hint=hint)
+            return "string"
+        return type_
+
+    def _component(self, name: str, type_: str, written: Mapping[str, Any], path: Path) -> str:
+        if type_ in self._scope.classes:
+            return self._scope.classes[type_]
+        if type_ != "component":
+            return ""
+        if not written.get("attrs"):
+            hint = "write them under attrs, or name a component as the type"
+            self._scope.problem(path, "a component needs attributes", hint=hint, key=True)
+            return ""
+        class_name = self._owner + pascal(singular(name) if written.get("many") else name)
+        reader = AttributeReader(self._scope, class_name, is_kind=False)
+        attributes = reader.read_all(written["attrs"], (*path, "attrs"))
+        shorthand = self._snake_or_none(written.get("shorthand"))
+        self.check_shorthand(shorthand, attributes, (*path, "shorthand"))
+        doc = written.get("doc", "")
+        self._scope.made.append(
+            Component(class_name, self._scope.module, attributes, doc, shorthand)
+        )
+        return class_name
+
+    def check_shorthand(
+        self, shorthand: str | None, attributes: tuple[Attribute, ...], path: Path
+    ) -> None:
+        """Record a problem unless `shorthand` can be what a bare scalar stands for."""
+        if shorthand is None:
+            return
+        meant = next((known for known in attributes if known.name == shorthand), None)
+        if meant is None:
+            hint = closest(shorthand, [known.name for known in attributes])
+            self._scope.problem(path, f"no attribute {shorthand!r}", hint=hint)
+        elif meant.many or meant.type in ("map", "component", "json"):
+            self._scope.problem(path, f"{shorthand!r} is no single scalar")
+        others = [a.name for a in attributes if a.required and a.name != shorthand]
+        if meant is not None and others:
+            text = f"a shorthand leaves out {', '.join(others)}, which is required"
+            self._scope.problem(path, text)
+
+    def _targets(self, written: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+        names = written.get("to", ())
+        result = []
+        for name in [names] if isinstance(names, str) else names:
+            kind = self._scope.kinds.get(pascal(name).lower())
+            if kind is None:
+                hint = closest(pascal(name), self._scope.kinds.values())
+                self._scope.problem((*path, "to"), f"unknown kind {name!r}", hint=hint)
+            else:
+                result.append(kind)
+        return tuple(result)
+
+    def _values(
+        self, attribute: Attribute, written: Mapping[str, Any], path: Path
+    ) -> Attribute | None:
+        of = written.get("of")
+        if attribute.type != "map":
+            return None
+        if of is None:
+            self._scope.problem(path, "a map needs of: the type of its values", key=True)
+            of = "string"
+        if isinstance(of, str):
+            of = {"type": of}
+        value = self.read(attribute.name, of, (*path, "of"))
+        if value.type == "map" or value.many:
+            self._scope.problem((*path, "of"), "a map of lists or maps is not supported")
+            return replace(value, type="string", many=False, of=None)
+        return value
+
+    @staticmethod
+    def _snake_or_none(name: str | None) -> str | None:
+        return None if name is None else snake(name)
+
+    # -- what goes together ----------------------------------------------------------------
+
+    def _check(self, attribute: Attribute, written: Mapping[str, Any], path: Path) -> None:
+        for key, holds, message in self._rules(attribute, written):
+            if key in written and not holds:
+                self._scope.problem((*path, key), message, key=True)
+        if attribute.type == "enum":
+            self._check_choices(attribute, path)
+        if attribute.pattern is not None:
+            self._check_pattern(attribute.pattern, (*path, "pattern"))
+        if attribute.merge_key:
+            self._check_merge_key(attribute, (*path, "merge_key"))
+        for low, high in (("min", "max"), ("min_length", "max_length")):
+            least, most = getattr(attribute, low), getattr(attribute, high)
+            if least is not None and most is not None and least > most:
+                self._scope.problem((*path, high), f"{high} is below {low}")
+
+    def _rules(
+        self, attribute: Attribute, written: Mapping[str, Any]
+    ) -> tuple[tuple[str, bool, str], ...]:
+        kind, type_ = self._is_kind, attribute.type
+        listed = attribute.many or type_ == "map"
+        on_kind = "stands on attributes of a kind only"
+        return (
+            ("choices", type_ == "enum", f"choices are for enums, this is of type {type_}"),
+            ("attrs", written["type"] == "component", "attrs are for type component"),
+            ("shorthand", written["type"] == "component", "shorthand is for type component"),
+            ("of", type_ == "map", f"of is for maps, this is of type {type_}"),
+            ("many", type_ not in ("map", "json"), f"a {type_} is never many"),
+            ("to", type_ == "ref", f"to is for refs, this is of type {type_}"),
+            ("owner", type_ == "ref" and not attribute.many, "an owner is a single ref"),
+            ("owner", kind and not attribute.status, f"owner {on_kind}, not of its status"),
+            ("merge_key", type_ == "component" and attribute.many, "merge_key is for many components"),
+            ("min", type_ in _NUMBERS, f"min is for numbers, this is of type {type_}"),
+            ("max", type_ in _NUMBERS, f"max is for numbers, this is of type {type_}"),
+            ("pattern", type_ in ("string", "keyword", "label"), "pattern is for texts"),
+            ("min_length", listed or type_ in _TEXTS, "min_length is for texts, lists and maps"),
+            ("max_length", listed or type_ in _TEXTS, "max_length is for texts, lists and maps"),
+            ("indexed", type_ not in _UNINDEXED, f"a {type_} cannot be indexed"),
+            ("unique", type_ not in _UNINDEXED and not listed, f"this {type_} cannot be unique"),
+            ("unique", kind and not attribute.status, f"unique {on_kind}, not of its status"),
+            ("indexed", kind, f"indexed {on_kind}"),
+            ("immutable", not attribute.status, "a status is the controllers' to change"),
+            ("status", kind, f"status {on_kind}"),
+            ("required", not attribute.status, "nothing in a status is required"),
+            ("default", not attribute.required, "what is required needs no default"),
+        )
+
+    def _check_choices(self, attribute: Attribute, path: Path) -> None:
+        if not attribute.choices:
+            self._scope.problem(path, "an enum needs choices", key=True)
+        seen: dict[str, str] = {}
+        for number, choice in enumerate(attribute.choices):
+            other = seen.setdefault(member_name(choice), choice)
+            if other != choice:
+                message = f"{choice!r} and {other!r} are one name in Python"
+                self._scope.problem((*path, "choices", number), message)
+
+    def _check_pattern(self, pattern: str, path: Path) -> None:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            self._scope.problem(path, f"no regular expression: {error}")
+
+    def _check_merge_key(self, attribute: Attribute, path: Path) -> None:
+        made = {part.name: part for part in self._scope.made}
+        component = made.get(attribute.component) or self._scope.components.get(
+            attribute.component
+        )
+        if component is None:
+            return  # a later component: checked by whoever compiles all of them
+        names = [known.name for known in component.attributes]
+        if attribute.merge_key not in names:
+            hint = closest(str(attribute.merge_key), names)
+            self._scope.problem(path, f"no attribute {attribute.merge_key!r}", hint=hint)
+
+    # -- values ----------------------------------------------------------------------------
+
+    def _bound(self, name: str, attribute: Attribute, written: Mapping[str, Any], path: Path) -> Any:
+        if name not in written or attribute.type not in _NUMBERS:
+            return None
+        return self._converted(attribute, written[name], (*path, name))
+
+    def _default(self, attribute: Attribute, written: Mapping[str, Any], path: Path) -> object:
+        if written.get("default") is None:
+            return None
+        value, here = written["default"], (*path, "default")
+        if attribute.type in ("component", "json") or (
+            attribute.of is not None and attribute.of.type in ("component", "json")
+        ):
+            hint = "give the attributes inside it defaults"
+            self._scope.problem(here, f"a {attribute.type} takes no default", hint=hint)
+            return None
+        if attribute.of is not None or (attribute.type == "label" and attribute.many):
+            if not isinstance(value, dict):
+                self._scope.problem(here, "the default of a map is a mapping")
+                return None
+            inner = attribute.of or attribute
+            return {key: self._converted(inner, v, (*here, key)) for key, v in value.items()}
+        if not attribute.many:
+            return self._bounded(attribute, value, here)
+        if not isinstance(value, list):
+            self._scope.problem(here, "the default of a list is a list")
+            return None
+        return tuple(self._bounded(attribute, v, (*here, n)) for n, v in enumerate(value))
+
+    def _bounded(self, attribute: Attribute, value: object, path: Path) -> object:
+        converted: Any = self._converted(attribute, value, path)
+        if converted is None:
+            return None
+        if attribute.min is not None and converted < attribute.min:
+            self._scope.problem(path, f"the default is below min {attribute.min}")
+        if attribute.max is not None and converted > attribute.max:
+            self._scope.problem(path, f"the default is above max {attribute.max}")
+        if attribute.pattern and not re.fullmatch(attribute.pattern, str(converted)):
+            self._scope.problem(path, f"the default does not match {attribute.pattern}")
+        return converted
+
+    def _converted(self, attribute: Attribute, value: object, path: Path) -> Any:
+        try:
+            return _CONVERTERS[attribute.type](attribute, value)
+        except (ValueError, TypeError) as error:
+            hint = None
+            if attribute.type == "enum":
+                hint = closest(str(value), attribute.choices)
+            self._scope.problem(path, str(error), hint=hint)
+            return None
+
+
+def _text(_attribute: Attribute, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text: quote it")
+    return value
+
+
+def _integer(_attribute: Attribute, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{value!r} is no whole number")
+    return value
+
+
+def _number(_attribute: Attribute, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
+
+
+def _flag(_attribute: Attribute, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _choice(attribute: Attribute, value: object) -> str:
+    if value not in attribute.choices:
+        raise ValueError(f"{value!r} is none of {', '.join(attribute.choices)}")
+    return str(value)
+
+
+def _quantity(_attribute: Attribute, value: object) -> Quantity:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError(f"{value!r} is no quantity")
+    return Quantity(value if isinstance(value, int) else str(value))
+
+
+def _duration(attribute: Attribute, value: object) -> Duration:
+    return Duration.parse(_text(attribute, value))
+
+
+def _time(attribute: Attribute, value: object) -> str:
+    moment = datetime.fromisoformat(_text(attribute, value))
+    if moment.tzinfo is None:
+        raise ValueError(f"{value!r} has no time zone")
+    return moment.isoformat()
+
+
+def _bytes(attribute: Attribute, value: object) -> str:
+    text = _text(attribute, value)
+    try:
+        base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"no base64: {error}") from error
+    return text
+
+
+_CONVERTERS: dict[str, Callable[[Attribute, object], object]] = {
+    "string": _text,
+    "keyword": _text,
+    "label": _text,
+    "ref": _text,
+    "int": _integer,
+    "float": _number,
+    "bool": _flag,
+    "enum": _choice,
+    "quantity": _quantity,
+    "duration": _duration,
+    "time": _time,
+    "bytes": _bytes,
+}

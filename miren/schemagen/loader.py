@@ -1,0 +1,338 @@
+"""Schema files to checked schemas: everything wrong in any of them is reported at once.
+
+In three steps: the YAML, each file's shape (a JSON Schema), then what names mean, across all
+files. Components may be used by other files of the same run; kinds may be named by any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from miren.base.errors import InvalidInput, Problem
+from miren.base.suggestions import closest
+from miren.base.yaml import Located, parse
+from miren.schemagen.attributes import AttributeReader, Scope
+from miren.schemagen.language import LANGUAGE, REFUSED_KEYS
+from miren.schemagen.model import Attribute, Column, Component, Kind, Schema
+from miren.schemagen.names import camel, pascal, snake
+
+__all__ = ["load", "load_files"]
+
+Step = str | int
+_METADATA = ("name", "project", "uid", "generation", "creationTimestamp", "resourceVersion")
+
+
+def load_files(paths: Iterable[Path]) -> tuple[Schema, ...]:
+    """Return the schemas in these files; raise InvalidInput with every problem in them."""
+    return load((str(path), path.read_text(encoding="utf-8")) for path in paths)
+
+
+def load(texts: Iterable[tuple[str, str]]) -> tuple[Schema, ...]:
+    """Return the schemas in these (file name, text) pairs, in the order given.
+
+    Raises InvalidInput with every problem of every file, each with its place.
+    """
+    problems: list[Problem] = []
+    files = [
+        _File(name, document)
+        for name, text in texts
+        for document in _documents(name, text, problems)
+    ]
+    compiler = _Compiler(files, problems)
+    schemas = compiler.compile()
+    if problems:
+        raise InvalidInput(problems)
+    return schemas
+
+
+def _documents(name: str, text: str, problems: list[Problem]) -> Iterator[Located]:
+    parsed = parse(text, name)
+    problems.extend(parsed.problems)
+    if not parsed.documents and not parsed.problems:
+        problems.append(Problem(f"{name} holds no schema"))
+    if len(parsed.documents) > 1:
+        place = parsed.documents[1].position()
+        problems.append(Problem("a file holds one schema", position=place))
+    for document in parsed.documents[:1]:
+        found = list(_misshapen(document))
+        problems.extend(found)
+        if not found and not parsed.problems:
+            yield document
+
+
+def _misshapen(document: Located) -> Iterator[Problem]:
+    """Yield what JSON Schema finds, in our words and with places."""
+    for error in sorted(_validator().iter_errors(document.value), key=lambda e: str(e.path)):
+        path = tuple(error.absolute_path)
+        if error.validator == "additionalProperties":
+            for key in sorted(set(error.instance) - set(error.schema["properties"])):
+                here = (*path, key)
+                hint = REFUSED_KEYS.get(key)
+                message = f"key {key!r} is not supported" if hint else f"unknown key {key!r}"
+                hint = hint or closest(key, error.schema["properties"])
+                yield Problem(message, here, document.position(here, key=True), hint)
+        elif error.validator == "required":
+            missing = [key for key in error.validator_value if key not in error.instance]
+            text = f"{', '.join(missing)} is missing"
+            if not path or path[-1] != "of":
+                yield Problem(text, path, document.position(path, key=True))
+        elif "propertyNames" in error.absolute_schema_path:
+            here = (*path, str(error.instance))
+            message = f"{error.instance!r} is no name of letters, digits and _"
+            yield Problem(message, here, document.position(here, key=True))
+        elif error.validator == "oneOf":
+            yield Problem("of an unexpected form", path, document.position(path))
+        else:
+            yield Problem(error.message, path, document.position(path))
+
+
+@cache
+def _validator() -> Any:
+    import jsonschema
+
+    return jsonschema.Draft202012Validator(LANGUAGE)
+
+
+class _File:
+    """A schema file whose shape is right."""
+
+    def __init__(self, name: str, document: Located) -> None:
+        self.name = Path(name).name
+        self.module = snake(Path(name).stem.replace(".", "_"))
+        self.document = document
+        self.data: dict[str, Any] = document.value if isinstance(document.value, dict) else {}
+        self.components: Mapping[str, Any] = self.data.get("components") or {}
+        self.kinds: Mapping[str, Any] = self.data.get("kinds") or {}
+
+
+class _Compiler:
+    """Gives every name its meaning, across files."""
+
+    def __init__(self, files: Sequence[_File], problems: list[Problem]) -> None:
+        self._files = files
+        self._problems = problems
+        self._kinds: dict[str, str] = {}
+        self._classes: dict[str, str] = {}
+        self._components: dict[str, Component] = {}
+
+    def compile(self) -> tuple[Schema, ...]:
+        scopes = [self._scope(file) for file in self._files]
+        for file, scope in zip(self._files, scopes, strict=True):
+            self._name_kinds(file, scope)
+        for file, scope in zip(self._files, scopes, strict=True):
+            self._name_components(file, scope)
+        for scope in scopes:
+            self._compile_components(scope)
+        schemas = [self._schema(scope, file) for file, scope in zip(self._files, scopes, strict=True)]
+        for scope in scopes:
+            self._problems.extend(scope.problems)
+        if not self._problems:
+            self._check_circles(schemas, scopes)
+        return tuple(schemas)
+
+    def _scope(self, file: _File) -> Scope:
+        return Scope(file.document, file.module, self._kinds, self._classes, self._components)
+
+    # -- names -----------------------------------------------------------------------------
+
+    def _name_kinds(self, file: _File, scope: Scope) -> None:
+        for name in file.kinds:
+            class_name = pascal(name)
+            if self._kinds.setdefault(class_name.lower(), class_name) is not class_name:
+                scope.problem(("kinds", name), f"kind {class_name} is defined twice", key=True)
+
+    def _name_components(self, file: _File, scope: Scope) -> None:
+        taken = {f"{kind}{part}" for kind in self._kinds.values() for part in ("", "Spec", "Status")}
+        for name in file.components:
+            if name in self._classes:
+                scope.problem(("components", name), f"component {name!r} is defined twice", key=True)
+            class_name = pascal(name)
+            self._classes[name] = f"{class_name}Component" if class_name in taken else class_name
+
+    # -- components ------------------------------------------------------------------------
+
+    def _compile_components(self, scope: Scope) -> None:
+        data = scope.document.value
+        assert isinstance(data, dict)
+        for name, written in (data.get("components") or {}).items():
+            path = ("components", name)
+            class_name = self._classes[name]
+            reader = AttributeReader(scope, class_name, is_kind=False)
+            attributes = reader.read_all(written, path)
+            options = written.get("$options") or {}
+            shorthand = snake(options["shorthand"]) if "shorthand" in options else None
+            reader.check_shorthand(shorthand, attributes, (*path, "$options", "shorthand"))
+            component = Component(
+                class_name, scope.module, attributes, options.get("doc", ""), shorthand
+            )
+            scope.made.append(component)
+            self._components[class_name] = component
+
+    def _check_circles(self, schemas: list[Schema], scopes: Sequence[Scope]) -> None:
+        """Refuse components that hold themselves and modules that need each other's classes."""
+        parts = {part.name: part for schema in schemas for part in schema.components}
+        for number, schema in enumerate(schemas):
+            try:
+                ordered = _ordered(schema.components, parts)
+            except _Circle as circle:
+                scopes[number].problem(("components",), str(circle), key=True)
+                self._problems.extend(scopes[number].problems)
+                return
+            mine = tuple(part for part in ordered if part.module == schema.module)
+            schemas[number] = replace(schema, components=mine)
+        needs = {
+            schema.module: {parts[name].module for name in _used(schema)} - {schema.module}
+            for schema in schemas
+        }
+        for number, schema in enumerate(schemas):
+            if schema.module in _reachable(needs, schema.module):
+                message = f"{schema.module} and another file need each other's components"
+                scopes[number].problem((), message, hint="put the shared ones into a file of their own")
+                self._problems.extend(scopes[number].problems)
+                return
+
+    # -- kinds -----------------------------------------------------------------------------
+
+    def _schema(self, scope: Scope, file: _File) -> Schema:
+        kinds = tuple(self._kind(scope, name, written) for name, written in file.kinds.items())
+        return Schema(
+            file=file.name,
+            module=file.module,
+            domain=file.data["domain"],
+            version=file.data["version"],
+            doc=file.data.get("doc", ""),
+            aliases=tuple(file.data.get("aliases", ())),
+            components=tuple(scope.made),
+            kinds=kinds,
+        )
+
+    def _kind(self, scope: Scope, name: str, written: Mapping[str, Any]) -> Kind:
+        path, class_name = ("kinds", name), pascal(name)
+        options = written.get("$options") or {}
+        reader = AttributeReader(scope, class_name, is_kind=True)
+        attributes = self._included(scope, reader, options, path)
+        for attribute in reader.read_all(written, path):
+            if any(known.name == attribute.name for known in attributes):
+                message = f"{attribute.name!r} is in the included component already"
+                scope.problem((*path, attribute.name), message, key=True)
+            attributes = (*attributes, attribute)
+        self._check_reserved(scope, attributes, path)
+        short = options.get("short", ())
+        kind = Kind(
+            name=class_name,
+            module=scope.module,
+            spec=tuple(known for known in attributes if not known.status),
+            status=tuple(known for known in attributes if known.status),
+            doc=options.get("doc", ""),
+            plural=options.get("plural"),
+            short=(short,) if isinstance(short, str) else tuple(short),
+            scope=options.get("scope", "project"),
+        )
+        columns = options.get("printcolumns") or {}
+        return replace(kind, columns=tuple(self._columns(scope, kind, columns, path)))
+
+    def _included(
+        self, scope: Scope, reader: AttributeReader, options: Mapping[str, Any], path: tuple[Step, ...]
+    ) -> tuple[Attribute, ...]:
+        if "include" not in options:
+            return ()
+        name, here = options["include"], (*path, "$options", "include")
+        for file in self._files:
+            if name in file.components:
+                # Read again under the kind's name, so that its enums are the kind's own.
+                quiet = Scope(
+                    file.document, scope.module, self._kinds, self._classes, self._components
+                )
+                quiet.made = scope.made
+                inner = AttributeReader(quiet, pascal(str(path[-1])), is_kind=True)
+                return inner.read_all(file.components[name], ("components", name))
+        scope.problem(here, f"unknown component {name!r}", hint=closest(name, self._classes))
+        return ()
+
+    def _check_reserved(
+        self, scope: Scope, attributes: Sequence[Attribute], path: tuple[Step, ...]
+    ) -> None:
+        for attribute in attributes:
+            if attribute.status and attribute.name in ("conditions", "observed_generation", "handled"):
+                message = f"{attribute.name!r} is reserved in every status"
+                scope.problem((*path, attribute.name), message, key=True)
+
+    def _columns(
+        self, scope: Scope, kind: Kind, written: Mapping[str, str], path: tuple[Step, ...]
+    ) -> Iterator[Column]:
+        for title, dotted in written.items():
+            steps = [camel(snake(step)) for step in dotted.split(".")]
+            problem = self._lost(kind, steps)
+            if problem is not None:
+                here = (*path, "$options", "printcolumns", title)
+                scope.problem(here, f"no {dotted!r} in {kind.name}", hint=problem)
+            yield Column(title, ".".join(steps))
+
+    def _lost(self, kind: Kind, steps: list[str]) -> str | None:
+        """Return a hint when a column's path leads nowhere, None when it is right."""
+        parts = {"spec": kind.spec, "status": kind.status}
+        if steps[0] == "metadata" and len(steps) == 2:
+            return None if steps[1] in _METADATA else "metadata: " + ", ".join(_METADATA)
+        if steps[0] not in parts or len(steps) < 2:
+            return "a path begins with spec., status. or metadata."
+        attributes: Sequence[Attribute] = parts[steps[0]]
+        for step in steps[1:]:
+            known = {camel(attribute.name): attribute for attribute in attributes}
+            if step not in known:
+                return closest(step, known) or "it has " + ", ".join(known)
+            component = self._components.get(known[step].component)
+            attributes = component.attributes if component else ()
+        return None
+
+
+class _Circle(Exception):
+    """Components hold each other in a circle."""
+
+
+def _ordered(
+    components: Sequence[Component], parts: Mapping[str, Component]
+) -> list[Component]:
+    """Return components so that each comes after those it holds; raise _Circle if none can."""
+    done: dict[str, Component] = {}
+    open_: list[str] = []
+
+    def visit(component: Component) -> None:
+        if component.name in done:
+            return
+        if component.name in open_:
+            raise _Circle(f"component {component.name} holds itself")
+        open_.append(component.name)
+        for name in _held(component.attributes):
+            visit(parts[name])
+        open_.pop()
+        done[component.name] = component
+
+    for component in components:
+        visit(component)
+    return list(done.values())
+
+
+def _held(attributes: Iterable[Attribute]) -> Iterator[str]:
+    for attribute in attributes:
+        inner = attribute.of or attribute
+        if inner.component:
+            yield inner.component
+
+
+def _used(schema: Schema) -> set[str]:
+    return set(_held(schema.attributes()))
+
+
+def _reachable(needs: Mapping[str, set[str]], start: str) -> set[str]:
+    found: set[str] = set()
+    rest = list(needs.get(start, ()))
+    while rest:
+        module = rest.pop()
+        if module not in found:
+            found.add(module)
+            rest.extend(needs.get(module, ()))
+    return found
