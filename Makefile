@@ -29,7 +29,7 @@ check: venv ## Lint, types, layers, generated code; needs no special machine
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy miren tests examples scripts
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m miren.schemagen check
+	@$(BIN)/python -m miren.schemagen check --out miren/entities/gen miren/entities/schema/*.yml
 	@$(BIN)/python scripts/generate_protos.py --check
 
 fmt: venv ## Format and fix what can be fixed
@@ -37,7 +37,7 @@ fmt: venv ## Format and fix what can be fixed
 	@$(BIN)/ruff format --quiet .
 
 generate: venv ## Write the generated code anew
-	@$(BIN)/python -m miren.schemagen generate
+	@$(BIN)/python -m miren.schemagen generate --out miren/entities/gen miren/entities/schema/*.yml
 	@$(BIN)/python scripts/generate_protos.py
 
 lock: venv ## Pin the newest versions that pyproject.toml allows

@@ -22,7 +22,7 @@ TARGET = ROOT / "miren/runtime/containerd/gen/descriptors.py"
 
 def compile_descriptors(source: Path) -> bytes:
     """Return the serialized FileDescriptorSet of `source` and all that it imports."""
-    import grpc_tools
+    import grpc_tools  # type: ignore[import-untyped]  # it comes without types
     from grpc_tools import protoc
 
     well_known = Path(grpc_tools.__file__).parent / "_proto"

@@ -1,15 +1,16 @@
 """Amounts and spans of time as people write them: `10Gi`, `500m`, `15m`.
 
 Suffixes follow Kubernetes' resource.Quantity (binary Ki..Ei, decimal m, k..E) and Go's
-time.ParseDuration (ms, s, m, h), plus `d` for a day of 24 hours.
+time.ParseDuration (us, ms, s, m, h), plus `d` for a day of 24 hours. Both print canonically,
+and reading what they print gives the same value.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from decimal import Context, Decimal
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -28,8 +29,17 @@ _DECIMAL = {
     "E": Decimal(10**18),
 }
 _QUANTITY = re.compile(r"([+-]?\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|Pi|Ei|m|k|M|G|T|P|E)?")
-_UNITS = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000}
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
+#: The default context rounds to 28 digits in silence; an amount is exact.
+_EXACT = Context(prec=200)
+_UNITS = {
+    "d": 86_400_000_000,
+    "h": 3_600_000_000,
+    "m": 60_000_000,
+    "s": 1_000_000,
+    "ms": 1_000,
+    "us": 1,
+}
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(us|ms|d|h|m|s)")
 
 
 class Quantity(Decimal):
@@ -37,16 +47,18 @@ class Quantity(Decimal):
 
     __slots__ = ()
 
-    def __new__(cls, value: str | int | Decimal) -> Quantity:
+    def __new__(cls, value: str | int | Decimal) -> Self:
         """Parse `value`; raise ValueError when it is not an amount."""
         if not isinstance(value, str):
+            if isinstance(value, Decimal) and not value.is_finite():
+                raise ValueError(f"{Decimal(value)} is no amount")
             return super().__new__(cls, value)
         match = _QUANTITY.fullmatch(value.strip())
-        if match is None:
+        if match is None or len(value) > 100:
             raise ValueError(f"{value!r} is not a quantity like 500m, 2, 64Mi or 10Gi")
         number, suffix = match.groups()
         scale = _DECIMAL.get(suffix or "", Decimal(_BINARY.get(suffix or "", 1)))
-        return super().__new__(cls, Decimal(number) * scale)
+        return super().__new__(cls, _EXACT.multiply(Decimal(number), scale))
 
     def __str__(self) -> str:
         """Return the canonical text: the largest suffix that leaves a whole number."""
@@ -54,7 +66,7 @@ class Quantity(Decimal):
         if plain == 0:
             return "0"
         if plain != plain.to_integral_value():
-            milli = plain * 1000
+            milli = _EXACT.multiply(plain, Decimal(1000))
             return f"{int(milli)}m" if milli == milli.to_integral_value() else f"{plain:f}"
         whole = int(plain)
         for suffix, scale in reversed(_BINARY.items()):
@@ -64,6 +76,10 @@ class Quantity(Decimal):
             if factor > 1 and whole % int(factor) == 0:
                 return f"{whole // int(factor)}{suffix}"
         return str(whole)
+
+    def __format__(self, specifier: str, context: Context | None = None, /) -> str:
+        """Format as a number where the specifier asks for one, else canonically."""
+        return super().__format__(specifier, context) if specifier else str(self)
 
     def __repr__(self) -> str:
         return f"Quantity({str(self)!r})"
@@ -86,37 +102,43 @@ class Quantity(Decimal):
         if isinstance(value, Quantity):
             return value
         if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-            raise ValueError(f"{value!r} is not a quantity like 500m, 2, 64Mi or 10Gi")
-        return cls(str(value) if isinstance(value, float) else value)
+            # ValueError is what pydantic reports as a problem of the value.
+            raise ValueError(f"{value!r} is not a quantity like 500m, 2, 64Mi or 10Gi")  # noqa: TRY004
+        return cls(Decimal(repr(value)) if isinstance(value, float) else value)
 
 
 class Duration(timedelta):
-    """A span of time. `Duration("1h30m")`; prints canonically as `1h30m`."""
+    """A span of time. `Duration.parse("90m")` prints as `1h30m`."""
 
     @classmethod
     def parse(cls, text: str) -> Duration:
         """Parse `text` (`250ms`, `15m`, `1h30m`, `7d`); raise ValueError when it is none."""
-        rest, micros, position = text.strip(), Decimal(0), 0
+        rest, micros, position = text.strip()[:100], Decimal(0), 0
         for match in _SPAN.finditer(rest):
             if match.start() != position:
                 break
-            micros += Decimal(match[1]) * _UNITS[match[2]]
+            micros = _EXACT.add(micros, _EXACT.multiply(Decimal(match[1]), _UNITS[match[2]]))
             position = match.end()
         if rest == "0":
             return cls(0)
         if not rest or position != len(rest):
             raise ValueError(f"{text!r} is not a duration like 250ms, 30s, 15m or 1h30m")
-        return cls(microseconds=int(micros))
+        if micros != micros.to_integral_value():
+            raise ValueError(f"{text!r} is finer than a microsecond")
+        try:
+            return cls(microseconds=int(micros))
+        except OverflowError as error:
+            raise ValueError(f"{text!r} is longer than 999999999 days") from error
 
     def __str__(self) -> str:
         micros = self.days * _UNITS["d"] + self.seconds * 1_000_000 + self.microseconds
         if micros == 0:
             return "0s"
-        text = ""
-        for unit in ("h", "m", "s"):
+        text, micros = "-" if micros < 0 else "", abs(micros)
+        for unit in ("h", "m", "s", "ms", "us"):
             count, micros = divmod(micros, _UNITS[unit])
             text += f"{count}{unit}" if count else ""
-        return f"{text}{micros // 1000}ms" if micros else text
+        return text
 
     def __repr__(self) -> str:
         return f"Duration({str(self)!r})"
@@ -131,7 +153,7 @@ class Duration(timedelta):
     def __get_pydantic_json_schema__(
         cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"type": "string", "pattern": rf"^({_SPAN.pattern})+$"}
+        return {"type": "string", "pattern": rf"^(0|({_SPAN.pattern})+)$"}
 
     @classmethod
     def _read(cls, value: object) -> Duration:

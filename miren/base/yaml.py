@@ -14,14 +14,14 @@ libraries let pass with the last one winning. Aliases work within bounds.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from miren.base.errors import InvalidInput, Position, Problem
 
-__all__ = ["Located", "Parsed", "parse"]
+__all__ = ["Located", "Parsed", "in_reading_order", "parse"]
 
 Path = tuple[str | int, ...]
 
@@ -100,6 +100,16 @@ def parse(text: str, file: str) -> Parsed:
     return Parsed(tuple(documents), tuple(problems))
 
 
+def in_reading_order(problems: Iterable[Problem], files: Sequence[str]) -> list[Problem]:
+    """Return problems as one reads the `files`: in their order, and by place within each."""
+
+    def place(problem: Problem) -> tuple[int, int, int]:
+        at = problem.position
+        return (files.index(at.file), at.line, at.column) if at else (-1, 0, 0)
+
+    return sorted(problems, key=place)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Source:
     """A part of a file that was composed on its own, beginning at line `first` (from 0)."""
@@ -113,7 +123,10 @@ class _Source:
 
     def place(self, line: int, column: int) -> Position:
         number = self.first + line
-        text = self.lines[number] if number < len(self.lines) else ""
+        if number >= len(self.lines):  # libyaml's end of the text lies behind its last line
+            number = max(0, len(self.lines) - 1)
+            column = len(self.lines[number]) if self.lines else 0
+        text = self.lines[number] if self.lines else ""
         # A caret under a line of a thousand characters shows nobody anything.
         return Position(self.file, number + 1, column + 1, text if len(text) < 500 else "")
 
@@ -151,7 +164,10 @@ def _compose(text: str, source: _Source) -> Iterator[Any]:
         reason = ", ".join(part for part in (error.context, error.problem) if part)
         mark = error.problem_mark or error.context_mark
         position = source.at(mark) if mark else source.place(0, 0)
-        raise InvalidInput([Problem(f"broken YAML: {reason}", position=position)]) from None
+        began = source.at(error.context_mark).line if error.context_mark else position.line
+        hint = f"it begins in line {began}" if began != position.line else None
+        problem = Problem(f"broken YAML: {reason}", position=position, hint=hint)
+        raise InvalidInput([problem]) from None
 
 
 def _check_depth(text: str, source: _Source) -> None:
@@ -224,9 +240,7 @@ class _Reader:
             if key.id != "scalar":
                 self._problem(key, "a key must be a text")
             elif key.tag == _TAG + "merge":
-                self._problem(
-                    key, "merge keys (<<) are not supported", "write the attributes out"
-                )
+                self._problem(key, "merge keys (<<) are not supported", "write the attributes out")
             elif not key.value:
                 self._problem(key, "a key is missing before ':'")
             elif key.value in result:

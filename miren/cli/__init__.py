@@ -1,0 +1,1 @@
+"""The command line. One lazy module a verb: a verb imports only what it needs."""

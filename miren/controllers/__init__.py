@@ -1,0 +1,1 @@
+"""The controllers that come with Miren. They meet in entities and never import each other."""

@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_origin
 
 from miren.base.errors import InvalidInput, Problem
+from miren.entities.arguments import document, metadata
 from miren.entities.kinds import Column, Kind, Scope
 from miren.entities.model import Map, Model
 from miren.entities.model import field as attribute
@@ -177,8 +178,8 @@ class Entity(Generic[S, T]):
 
         Raises InvalidInput with every problem when the spec is not valid.
         """
-        metadata = _metadata(name, project, labels, annotations)
-        return cls.from_document({"metadata": metadata, "spec": _plain(spec)})
+        known = metadata(name, project=project, labels=labels, annotations=annotations)
+        return cls.from_document(document(known, **spec))
 
     @classmethod
     def partial(
@@ -191,8 +192,8 @@ class Entity(Generic[S, T]):
         **spec: object,
     ) -> Partial[Self]:
         """Return only what is named here, for `Client.apply`. Nothing is required."""
-        metadata = _metadata(name, project, labels, annotations)
-        return Partial(cls, {"metadata": metadata, "spec": cast("dict[str, Any]", _plain(spec))})
+        known = metadata(name, project=project, labels=labels, annotations=annotations)
+        return Partial(cls, document(known, **spec))
 
     # -- documents -----------------------------------------------------------------------
 
@@ -264,6 +265,14 @@ class Entity(Generic[S, T]):
             document["status"] = status
         return document
 
+    def with_spec(self: E, spec: Model) -> E:
+        """Return a copy with another spec, which must be of the kind's own type."""
+        return replace(self, spec=_checked(spec, self.kind.spec))
+
+    def with_status(self: E, status: Model) -> E:
+        """Return a copy with another status, which must be of the kind's own type."""
+        return replace(self, status=_checked(status, self.kind.status))
+
     def with_metadata(self, **changes: object) -> Self:
         """Return a copy with these metadata attributes changed."""
         return replace(self, metadata=self.metadata.model_copy(update=changes))
@@ -300,29 +309,10 @@ def _dump(model: Model) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude_none=True)
 
 
-def _metadata(
-    name: str,
-    project: str,
-    labels: Mapping[str, str] | None,
-    annotations: Mapping[str, str] | None,
-) -> dict[str, Any]:
-    parts = {"project": project, "labels": labels, "annotations": annotations}
-    return {"name": name, **{key: value for key, value in parts.items() if value}}
-
-
-def _plain(value: object) -> object:
-    """Return keyword arguments as the document they stand for."""
-    match value:
-        case Model():
-            return value.model_dump(mode="json", exclude_unset=True)
-        case Mapping():
-            return {key: _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case str() | int() | float() | None:
-            return value
-        case _:
-            return str(value)
+def _checked(value: Model, wanted: type[Model]) -> Model:
+    if not isinstance(value, wanted):
+        raise TypeError(f"needs a {wanted.__name__}, not a {type(value).__name__}")
+    return value
 
 
 def _models_of(cls: type) -> tuple[type[Model], type[Model]]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from miren.base.errors import InvalidInput, NotFound
-from miren.entities.reading import closest
+from miren.base.suggestions import closest
 
 if TYPE_CHECKING:
     from miren.entities.entity import Entity
@@ -66,6 +66,15 @@ class Kind:
         """Return every word that means this kind on a command line."""
         return (self.singular, self.plural, *self.short)
 
+    def is_in(self, api: str) -> bool:
+        """Return whether `api`, `<domain>/<version>` or a domain, is this kind's or was once."""
+        domain, _, version = api.partition("/")
+        for known in (self.api_version, *self.aliases):
+            known_domain, _, known_version = known.partition("/")
+            if domain == known_domain and version in ("", known_version or self.version):
+                return True
+        return False
+
 
 class Kinds:
     """A set of kinds, looked up by document or by what a person types."""
@@ -91,13 +100,13 @@ class Kinds:
     def of_document(self, api_version: str | None, name: str) -> Kind:
         """Return the kind a document names; raise InvalidInput with a suggestion if none.
 
-        Without `api_version` the name must be unambiguous.
+        Without `api_version` the name must be unambiguous. Older names of the API count too.
         """
         folded = _fold(name)
         found = [
             kind
             for kind in self
-            if _fold(kind.name) == folded and api_version in (None, kind.api_version)
+            if _fold(kind.name) == folded and (api_version is None or kind.is_in(api_version))
         ]
         if len(found) == 1:
             return found[0]

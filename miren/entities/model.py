@@ -8,6 +8,7 @@ metadata and is read back by `attributes.py`.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,13 +28,21 @@ from typing import (
     overload,
 )
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema, core_schema
-from pydantic_core import PydanticUndefined as UNSET
+from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 
-__all__ = ["Json", "Labels", "Map", "Model", "Options", "Ref", "field"]
+__all__ = ["Base64", "Json", "Labels", "Map", "Model", "Options", "Ref", "field", "labels_of"]
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -92,8 +101,8 @@ class FrozenDict(dict[str, V]):
 Map = Annotated[Mapping[str, V], AfterValidator(FrozenDict)]
 
 
-def _labels(value: object) -> object:
-    """Return a list of `key=value` texts as the mapping it stands for."""
+def labels_of(value: object) -> object:
+    """Return a list of `key=value` texts as the mapping it stands for, all else as it is."""
     if not isinstance(value, list | tuple):
         return value
     pairs = [text.partition("=") if isinstance(text, str) else ("", "", "") for text in value]
@@ -103,7 +112,15 @@ def _labels(value: object) -> object:
 
 
 #: Labels: a mapping of texts, also written as a list of `key=value`.
-Labels = Annotated[Mapping[str, str], BeforeValidator(_labels), AfterValidator(FrozenDict)]
+Labels = Annotated[Mapping[str, str], BeforeValidator(labels_of), AfterValidator(FrozenDict)]
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+#: Bytes, which are base64 text in documents.
+Base64 = Annotated[bytes, PlainSerializer(_base64, when_used="json")]
 
 
 def _freeze(value: object) -> object:
@@ -159,25 +176,44 @@ def field(*, default_factory: Callable[[], T], **options: Unpack[FieldOptions]) 
 def field(**options: Unpack[FieldOptions]) -> Any: ...
 def field(
     *,
-    default: object = UNSET,
+    default: object = PydanticUndefined,
     default_factory: Callable[[], object] | None = None,
     **options: Unpack[FieldOptions],
 ) -> Any:
     """Declare an attribute. Without `default` or `default_factory` it is required."""
+    least, most = options.get("min"), options.get("max")
     bounds: dict[str, Any] = {
         "description": options.get("doc"),
-        "ge": options.get("min"),
-        "le": options.get("max"),
+        "examples": [options["example"]] if "example" in options else None,
+        "ge": least if isinstance(least, int | float) else None,
+        "le": most if isinstance(most, int | float) else None,
         "min_length": options.get("min_length"),
         "max_length": options.get("max_length"),
         "pattern": f"^(?:{options['pattern']})$" if "pattern" in options else None,
     }
     given = {"default_factory": default_factory} if default_factory else {"default": default}
     info: FieldInfo = Field(**given, **bounds)
+    if isinstance(least, Decimal | timedelta) or isinstance(most, Decimal | timedelta):
+        info.metadata.append(AfterValidator(_within(least, most)))
     stored = {name: value for name, value in options.items() if name in _STORED}
     if stored:
         info.metadata.append(Options(**stored))  # type: ignore[arg-type]  # names checked above
     return info
+
+
+def _within(least: Any, most: Any) -> Callable[[Any], Any]:
+    """Return a check of amounts and spans, whose bounds read best as they were written."""
+
+    def check(value: Any) -> Any:
+        if value is None:
+            return value
+        if least is not None and value < least:
+            raise ValueError(f"must be at least {least!s}")
+        if most is not None and value > most:
+            raise ValueError(f"must be at most {most!s}")
+        return value
+
+    return check
 
 
 _STORED = frozenset(Options.__dataclass_fields__)
@@ -201,7 +237,6 @@ class Model(BaseModel):
         validate_default=True,
         hide_input_in_errors=True,
         val_json_bytes="base64",
-        ser_json_bytes="base64",
     )
 
     #: The attribute that a bare scalar stands for (`ports: [8080]`), set by `shorthand=`.
@@ -211,3 +246,15 @@ class Model(BaseModel):
         super().__init_subclass__(**kwargs)
         if shorthand is not None:
             cls.__shorthand__ = shorthand
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /
+    ) -> dict[str, Any]:
+        """Describe the bare scalar too, where one stands for the whole."""
+        whole: dict[str, Any] = handler(schema)
+        if cls.__shorthand__ is None:
+            return whole
+        inside = handler.resolve_ref_schema(whole)
+        scalar = inside["properties"][to_camel(cls.__shorthand__)]
+        return {"anyOf": [whole, {"$comment": "the shorthand", **scalar}]}

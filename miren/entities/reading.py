@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import orjson
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from miren.base.errors import InvalidInput, Problem
+from miren.base.errors import InvalidInput, Position, Problem
 from miren.base.suggestions import closest
-from miren.entities.model import Model
+from miren.entities.model import Model, labels_of
 
 __all__ = ["children", "closest", "expand", "problems_of", "read"]
 
 M = TypeVar("M", bound=Model)
 Path = tuple[str | int, ...]
 
+#: Where a path stands in a file: its value, or (True) the key it is given under.
+Locate = Callable[[Path, bool], Position | None]
 
-def read(model: type[M], value: object, *, path: Path = ()) -> M:
+
+def read(model: type[M], value: object, *, path: Path = (), locate: Locate | None = None) -> M:
     """Return `value`, plain JSON data, as a `model`.
 
     Nothing is coerced: `"8080"` is no number. Both spellings of attributes and the
     shorthands of components are accepted. Raises InvalidInput with every problem; `path`
-    is put before the path of each.
+    is put before the path of each, and `locate` says where a path stands in a file.
     """
     try:
         # JSON mode is what lets strict validation take a list for a tuple, a text for an enum.
         return model.model_validate_json(orjson.dumps(expand(model, value)), strict=True)
     except ValidationError as error:
-        raise InvalidInput(problems_of(model, error.errors(), path)) from None
+        raise InvalidInput(problems_of(model, error.errors(), path, locate)) from None
 
 
 def expand(model: type[Model], value: object) -> object:
@@ -49,6 +52,8 @@ def expand(model: type[Model], value: object) -> object:
         child = known.get(name)
         if child is None:
             result[name] = item
+        elif child.labels:
+            result[name] = labels_of(item)
         elif child.many and isinstance(item, list | tuple):
             result[name] = [expand(child.model, element) for element in item]
         elif child.keyed and isinstance(item, Mapping):
@@ -61,12 +66,20 @@ def expand(model: type[Model], value: object) -> object:
 class Child:
     """What an attribute holds: the model inside it, if any, one, many or keyed by text."""
 
-    __slots__ = ("keyed", "many", "model")
+    __slots__ = ("keyed", "labels", "many", "model")
 
-    def __init__(self, model: type[Model], *, many: bool = False, keyed: bool = False) -> None:
+    def __init__(
+        self,
+        model: type[Model],
+        *,
+        many: bool = False,
+        keyed: bool = False,
+        labels: bool = False,
+    ) -> None:
         self.model = model
         self.many = many
         self.keyed = keyed
+        self.labels = labels  # a list of `key=value` stands for a mapping
 
 
 class _Scalar(Model):
@@ -76,11 +89,18 @@ class _Scalar(Model):
 @cache
 def children(model: type[Model]) -> Mapping[str, Child]:
     """Return the attributes of `model` by camelCase name."""
-    return {to_camel(name): _child(info.annotation) for name, info in model.model_fields.items()}
+    return {
+        to_camel(name): Child(_Scalar, labels=True)
+        if any(getattr(each, "func", None) is labels_of for each in info.metadata)
+        else _child(info.annotation)
+        for name, info in model.model_fields.items()
+    }
 
 
 def _child(annotation: Any) -> Child:
     origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _child(args[0])
     if isinstance(annotation, type) and issubclass(annotation, Model):
         return Child(annotation)
     if origin in (Union, types.UnionType):
@@ -94,12 +114,31 @@ def _child(annotation: Any) -> Child:
 
 
 def problems_of(
-    model: type[Model], errors: Iterable[ErrorDetails], path: Path
+    model: type[Model],
+    errors: Iterable[ErrorDetails],
+    path: Path,
+    locate: Locate | None = None,
 ) -> tuple[Problem, ...]:
     """Return pydantic's findings about a `model` as problems in our words."""
+    found = list(errors)
     return tuple(
-        Problem(_message(error), path + error["loc"], hint=_hint(model, error)) for error in errors
+        _problem(model, error, path, locate)
+        for error in found
+        if not (error["type"] == "too_short" and _has_inner(error["loc"], found))
     )
+
+
+def _has_inner(loc: Path, errors: Iterable[ErrorDetails]) -> bool:
+    """Return whether something inside `loc` is wrong: pydantic counts only what is right."""
+    return any(len(e["loc"]) > len(loc) and e["loc"][: len(loc)] == loc for e in errors)
+
+
+def _problem(
+    model: type[Model], error: ErrorDetails, path: Path, locate: Locate | None
+) -> Problem:
+    whole = path + error["loc"]
+    position = locate(whole, error["type"] == "extra_forbidden") if locate else None
+    return Problem(_message(error), whole, position, _hint(model, error))
 
 
 def _message(error: ErrorDetails) -> str:
@@ -119,7 +158,11 @@ def _message(error: ErrorDetails) -> str:
         case "less_than_equal":
             return f"must be at most {context['le']!s}"
         case "string_pattern_mismatch":
-            return f"must match {context['pattern']}"
+            return f"must match {context['pattern'].removeprefix('^(?:').removesuffix(')$')}"
+        case "too_short":
+            return f"needs at least {context['min_length']}"
+        case "too_long":
+            return f"holds more than {context['max_length']}"
     text = error["msg"].removeprefix("Input should be ")
     return f"must be {text}" if text != error["msg"] else text
 
@@ -131,6 +174,8 @@ def _hint(model: type[Model], error: ErrorDetails) -> str | None:
     if error["type"] in ("enum", "literal_error") and isinstance(error["input"], str):
         choices = error["ctx"]["expected"].replace(" or ", ", ").split(", ")
         return closest(error["input"], [choice.strip("'") for choice in choices])
+    if error["type"] == "string_type" and isinstance(error["input"], int | float):
+        return "put quotes around it"
     return None
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin, overload
 
+from miren.entities.client import Client
 from miren.entities.entity import Entity
 from miren.reconcile.context import Context
 from miren.reconcile.results import Key, Requeue
@@ -146,8 +147,11 @@ class Controller(Generic[E]):
         """Clean up before the entity goes. None lets it go; Requeue keeps it for now."""
         raise NotImplementedError
 
-    def source(self) -> AsyncIterator[Key[E]] | None:
-        """Return an iterator of keys that the world outside says to look at, or None."""
+    def source(self, client: Client) -> AsyncIterator[Key[E]] | None:
+        """Return an iterator of keys that the world outside says to look at, or None.
+
+        It starts when the first list is in the cache, and again whenever it ends or breaks.
+        """
         return None
 
 

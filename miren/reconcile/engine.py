@@ -81,8 +81,7 @@ class Engine:
         self._store: Store | None = None
         if hasattr(store, "transact"):
             self._store = cast("Store", store)
-            kinds = Kinds(kind for one in self._controllers for kind in _kinds_of(one))
-            self.client = StoreClient(store=self._store, kinds=kinds, now=now, rng=rng)
+            self.client = StoreClient(store=self._store, kinds=Kinds(self.kinds), now=now, rng=rng)
         else:
             self.client = store
         self._informers: dict[type[Entity[Any, Any]], Informer[Any]] = {}
@@ -99,6 +98,11 @@ class Engine:
 
     async def __aexit__(self, *exc: Any) -> bool | None:
         return await self._stack.__aexit__(*exc)
+
+    @property
+    def kinds(self) -> tuple[type[Entity[Any, Any]], ...]:
+        """The kinds that the controllers work with."""
+        return tuple(dict.fromkeys(kind for one in self._controllers for kind in _kinds_of(one)))
 
     def health(self) -> Sequence[ControllerHealth]:
         """Return how each controller does, those that did not load included."""

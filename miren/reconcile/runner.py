@@ -126,8 +126,9 @@ class Runner(Generic[E]):
 
     async def _follow_source(self) -> None:
         failures = 0
+        await self._informer.is_synced.wait()
         while True:
-            source = self.controller.source()
+            source = self.controller.source(self._client)
             if source is None:
                 return
             try:

@@ -25,6 +25,9 @@ Path = tuple[str | int, ...]
 
 _TEXTS = frozenset({"string", "keyword", "label", "ref", "bytes"})
 _NUMBERS = frozenset({"int", "float", "quantity", "duration"})
+
+#: Class bodies evaluate their annotations where an attribute of that name would hide these.
+_USED = frozenset({"bool", "bytes", "datetime", "field", "float", "int", "str", "tuple"})
 _UNINDEXED = frozenset({"component", "map", "json", "float", "bytes"})
 
 
@@ -77,7 +80,7 @@ class AttributeReader:
     def read(self, name: str, written: Mapping[str, Any], path: Path) -> Attribute:
         """Return one attribute; what is wrong with it goes to the scope's problems."""
         self._check_name(name, path)
-        type_ = self._type(name, written, path)
+        type_ = self._type(written, path)
         many = bool(written.get("many"))
         attribute = Attribute(
             name=name,
@@ -87,7 +90,7 @@ class AttributeReader:
             required=bool(written.get("required")),
             status=bool(written.get("status")),
             example=written.get("example"),
-            enum=self._owner + pascal(singular(name) if many else name),
+            enum=self._class_name(name, many=many),
             choices=tuple(written.get("choices", ())),
             component=self._component(name, type_, written, path),
             to=self._targets(written, path),
@@ -116,10 +119,18 @@ class AttributeReader:
 
         if keyword.iskeyword(name):
             self._scope.problem(path, f"{name!r} is a keyword of Python", key=True)
+        elif name in _USED:
+            self._scope.problem(path, f"{name!r} is a name that generated code uses", key=True)
         elif hasattr(BaseModel, name) or name.startswith("model_"):
             self._scope.problem(path, f"{name!r} is a name every model has already", key=True)
 
-    def _type(self, name: str, written: Mapping[str, Any], path: Path) -> str:
+    def _class_name(self, name: str, *, many: bool) -> str:
+        """Return the class for an enum or component that an attribute defines."""
+        class_name = self._owner + pascal(singular(name) if many else name)
+        # A kind has a class Spec and a class Status of its own.
+        return f"{class_name}Value" if self._is_kind and name in ("spec", "status") else class_name
+
+    def _type(self, written: Mapping[str, Any], path: Path) -> str:
         type_: str = written["type"]
         known = [*SCALARS, "map", "component", *self._scope.classes]
         if type_ in REFUSED_TYPES:
@@ -140,7 +151,7 @@ class AttributeReader:
             hint = "write them under attrs, or name a component as the type"
             self._scope.problem(path, "a component needs attributes", hint=hint, key=True)
             return ""
-        class_name = self._owner + pascal(singular(name) if written.get("many") else name)
+        class_name = self._class_name(name, many=bool(written.get("many")))
         reader = AttributeReader(self._scope, class_name, is_kind=False)
         attributes = reader.read_all(written["attrs"], (*path, "attrs"))
         shorthand = self._snake_or_none(written.get("shorthand"))
@@ -205,7 +216,7 @@ class AttributeReader:
 
     def _check(self, attribute: Attribute, written: Mapping[str, Any], path: Path) -> None:
         for key, holds, message in self._rules(attribute, written):
-            if key in written and not holds:
+            if written.get(key) not in (None, False) and not holds:
                 self._scope.problem((*path, key), message, key=True)
         if attribute.type == "enum":
             self._check_choices(attribute, path)
@@ -233,7 +244,11 @@ class AttributeReader:
             ("to", type_ == "ref", f"to is for refs, this is of type {type_}"),
             ("owner", type_ == "ref" and not attribute.many, "an owner is a single ref"),
             ("owner", kind and not attribute.status, f"owner {on_kind}, not of its status"),
-            ("merge_key", type_ == "component" and attribute.many, "merge_key is for many components"),
+            (
+                "merge_key",
+                type_ == "component" and attribute.many,
+                "merge_key is for many components",
+            ),
             ("min", type_ in _NUMBERS, f"min is for numbers, this is of type {type_}"),
             ("max", type_ in _NUMBERS, f"max is for numbers, this is of type {type_}"),
             ("pattern", type_ in ("string", "keyword", "label"), "pattern is for texts"),
@@ -260,10 +275,15 @@ class AttributeReader:
                 self._scope.problem((*path, "choices", number), message)
 
     def _check_pattern(self, pattern: str, path: Path) -> None:
+        from pydantic_core import SchemaError, SchemaValidator, core_schema
+
         try:
+            SchemaValidator(core_schema.str_schema(pattern=f"^(?:{pattern})$"))
             re.compile(pattern)
-        except re.error as error:
-            self._scope.problem(path, f"no regular expression: {error}")
+        except (SchemaError, re.error) as error:
+            reason = str(error).strip().splitlines()[-1]
+            hint = "look-around and back-references are not supported"
+            self._scope.problem(path, f"no usable regular expression: {reason}", hint=hint)
 
     def _check_merge_key(self, attribute: Attribute, path: Path) -> None:
         made = {part.name: part for part in self._scope.made}
@@ -279,7 +299,9 @@ class AttributeReader:
 
     # -- values ----------------------------------------------------------------------------
 
-    def _bound(self, name: str, attribute: Attribute, written: Mapping[str, Any], path: Path) -> Any:
+    def _bound(
+        self, name: str, attribute: Attribute, written: Mapping[str, Any], path: Path
+    ) -> Any:
         if name not in written or attribute.type not in _NUMBERS:
             return None
         return self._converted(attribute, written[name], (*path, name))

@@ -38,7 +38,8 @@ class Group:
 
     def __str__(self) -> str:
         inner = ", ".join(map(str, self.items))
-        comma = "," if self.opening.endswith(("=(", " (")) and len(self.items) == 1 else ""
+        is_tuple = self.opening == "(" or self.opening.endswith(("=(", " ("))
+        comma = "," if is_tuple and len(self.items) == 1 else ""
         return f"{self.opening}{inner}{comma}{self.closing}"
 
 

@@ -32,7 +32,7 @@ SCALARS = (
 REFUSED_KEYS = {
     "session": "leased attributes are not supported: keep it in the status, with a time",
     "bind_to": "attributes bound to others are not supported: use metadata or a status attribute",
-    "on_delete": "deletion rules are not supported: owner: true makes the entity go with its target",
+    "on_delete": "deletion rules are not supported: with owner: true it goes when its target goes",
     "tags": "tags are not supported: labels select, owner: true cascades a deletion",
     "attr": "attributes have no other id than their name: rename the attribute",
     "kind-major": "it has no effect: remove it",

@@ -14,11 +14,13 @@ from typing import Any
 
 from miren.base.errors import InvalidInput, Problem
 from miren.base.suggestions import closest
-from miren.base.yaml import Located, parse
+from miren.base.yaml import Located, in_reading_order, parse
 from miren.schemagen.attributes import AttributeReader, Scope
+from miren.schemagen.clashes import clashes
 from miren.schemagen.language import LANGUAGE, REFUSED_KEYS
 from miren.schemagen.model import Attribute, Column, Component, Kind, Schema
 from miren.schemagen.names import camel, pascal, snake
+from miren.schemagen.order import circles, in_order
 
 __all__ = ["load", "load_files"]
 
@@ -37,31 +39,27 @@ def load(texts: Iterable[tuple[str, str]]) -> tuple[Schema, ...]:
     Raises InvalidInput with every problem of every file, each with its place.
     """
     problems: list[Problem] = []
-    files = [
-        _File(name, document)
-        for name, text in texts
-        for document in _documents(name, text, problems)
-    ]
-    compiler = _Compiler(files, problems)
-    schemas = compiler.compile()
+    given = list(texts)
+    files = [file for name, text in given for file in _read(name, text, problems)]
+    schemas = _Compiler(files, problems).compile()
     if problems:
-        raise InvalidInput(problems)
+        raise InvalidInput(in_reading_order(problems, [name for name, _ in given]))
     return schemas
 
 
-def _documents(name: str, text: str, problems: list[Problem]) -> Iterator[Located]:
+def _read(name: str, text: str, problems: list[Problem]) -> Iterator[_File]:
     parsed = parse(text, name)
     problems.extend(parsed.problems)
     if not parsed.documents and not parsed.problems:
         problems.append(Problem(f"{name} holds no schema"))
-    if len(parsed.documents) > 1:
-        place = parsed.documents[1].position()
-        problems.append(Problem("a file holds one schema", position=place))
+    problems.extend(
+        Problem("a file holds one schema", position=document.position())
+        for document in parsed.documents[1:]
+    )
     for document in parsed.documents[:1]:
         found = list(_misshapen(document))
         problems.extend(found)
-        if not found and not parsed.problems:
-            yield document
+        yield _File(name, document, whole=not found and not parsed.problems)
 
 
 def _misshapen(document: Located) -> Iterator[Problem]:
@@ -98,15 +96,20 @@ def _validator() -> Any:
 
 
 class _File:
-    """A schema file whose shape is right."""
+    """A schema file. Unless its shape is `whole`, only the names it defines count."""
 
-    def __init__(self, name: str, document: Located) -> None:
+    def __init__(self, name: str, document: Located, *, whole: bool) -> None:
         self.name = Path(name).name
         self.module = snake(Path(name).stem.replace(".", "_"))
         self.document = document
+        self.whole = whole
         self.data: dict[str, Any] = document.value if isinstance(document.value, dict) else {}
-        self.components: Mapping[str, Any] = self.data.get("components") or {}
-        self.kinds: Mapping[str, Any] = self.data.get("kinds") or {}
+        self.components = self._named("components")
+        self.kinds = self._named("kinds")
+
+    def _named(self, part: str) -> dict[str, Any]:
+        value = self.data.get(part)
+        return value if isinstance(value, dict) else {}
 
 
 class _Compiler:
@@ -120,19 +123,26 @@ class _Compiler:
         self._components: dict[str, Component] = {}
 
     def compile(self) -> tuple[Schema, ...]:
+        """Return the schemas; what is wrong in them goes to the problems."""
         scopes = [self._scope(file) for file in self._files]
-        for file, scope in zip(self._files, scopes, strict=True):
+        pairs = list(zip(self._files, scopes, strict=True))
+        for file, scope in pairs:
             self._name_kinds(file, scope)
-        for file, scope in zip(self._files, scopes, strict=True):
+        for file, scope in pairs:
             self._name_components(file, scope)
-        for scope in scopes:
-            self._compile_components(scope)
-        schemas = [self._schema(scope, file) for file, scope in zip(self._files, scopes, strict=True)]
+        whole = [(file, scope) for file, scope in pairs if file.whole]
+        for file, scope in whole:
+            self._compile_components(file, scope)
+        schemas = [self._schema(file, scope) for file, scope in whole]
         for scope in scopes:
             self._problems.extend(scope.problems)
-        if not self._problems:
-            self._check_circles(schemas, scopes)
-        return tuple(schemas)
+        if self._problems:
+            return ()
+        for (file, _), schema in zip(whole, schemas, strict=True):
+            for path, message in (*clashes(schema, schemas), *circles(schema, schemas)):
+                place = file.document.position(path, key=len(path) == 2)
+                self._problems.append(Problem(message, path, place))
+        return () if self._problems else tuple(in_order(each, schemas) for each in schemas)
 
     def _scope(self, file: _File) -> Scope:
         return Scope(file.document, file.module, self._kinds, self._classes, self._components)
@@ -146,19 +156,21 @@ class _Compiler:
                 scope.problem(("kinds", name), f"kind {class_name} is defined twice", key=True)
 
     def _name_components(self, file: _File, scope: Scope) -> None:
-        taken = {f"{kind}{part}" for kind in self._kinds.values() for part in ("", "Spec", "Status")}
+        taken = {
+            f"{kind}{part}" for kind in self._kinds.values() for part in ("", "Spec", "Status")
+        }
         for name in file.components:
             if name in self._classes:
-                scope.problem(("components", name), f"component {name!r} is defined twice", key=True)
+                scope.problem(
+                    ("components", name), f"component {name!r} is defined twice", key=True
+                )
             class_name = pascal(name)
             self._classes[name] = f"{class_name}Component" if class_name in taken else class_name
 
     # -- components ------------------------------------------------------------------------
 
-    def _compile_components(self, scope: Scope) -> None:
-        data = scope.document.value
-        assert isinstance(data, dict)
-        for name, written in (data.get("components") or {}).items():
+    def _compile_components(self, file: _File, scope: Scope) -> None:
+        for name, written in file.components.items():
             path = ("components", name)
             class_name = self._classes[name]
             reader = AttributeReader(scope, class_name, is_kind=False)
@@ -167,37 +179,14 @@ class _Compiler:
             shorthand = snake(options["shorthand"]) if "shorthand" in options else None
             reader.check_shorthand(shorthand, attributes, (*path, "$options", "shorthand"))
             component = Component(
-                class_name, scope.module, attributes, options.get("doc", ""), shorthand
+                class_name, scope.module, attributes, options.get("doc", ""), shorthand, name
             )
             scope.made.append(component)
             self._components[class_name] = component
 
-    def _check_circles(self, schemas: list[Schema], scopes: Sequence[Scope]) -> None:
-        """Refuse components that hold themselves and modules that need each other's classes."""
-        parts = {part.name: part for schema in schemas for part in schema.components}
-        for number, schema in enumerate(schemas):
-            try:
-                ordered = _ordered(schema.components, parts)
-            except _Circle as circle:
-                scopes[number].problem(("components",), str(circle), key=True)
-                self._problems.extend(scopes[number].problems)
-                return
-            mine = tuple(part for part in ordered if part.module == schema.module)
-            schemas[number] = replace(schema, components=mine)
-        needs = {
-            schema.module: {parts[name].module for name in _used(schema)} - {schema.module}
-            for schema in schemas
-        }
-        for number, schema in enumerate(schemas):
-            if schema.module in _reachable(needs, schema.module):
-                message = f"{schema.module} and another file need each other's components"
-                scopes[number].problem((), message, hint="put the shared ones into a file of their own")
-                self._problems.extend(scopes[number].problems)
-                return
-
     # -- kinds -----------------------------------------------------------------------------
 
-    def _schema(self, scope: Scope, file: _File) -> Schema:
+    def _schema(self, file: _File, scope: Scope) -> Schema:
         kinds = tuple(self._kind(scope, name, written) for name, written in file.kinds.items())
         return Schema(
             file=file.name,
@@ -214,7 +203,7 @@ class _Compiler:
         path, class_name = ("kinds", name), pascal(name)
         options = written.get("$options") or {}
         reader = AttributeReader(scope, class_name, is_kind=True)
-        attributes = self._included(scope, reader, options, path)
+        attributes = self._included(scope, options, path)
         for attribute in reader.read_all(written, path):
             if any(known.name == attribute.name for known in attributes):
                 message = f"{attribute.name!r} is in the included component already"
@@ -224,6 +213,7 @@ class _Compiler:
         short = options.get("short", ())
         kind = Kind(
             name=class_name,
+            written=name,
             module=scope.module,
             spec=tuple(known for known in attributes if not known.status),
             status=tuple(known for known in attributes if known.status),
@@ -236,28 +226,31 @@ class _Compiler:
         return replace(kind, columns=tuple(self._columns(scope, kind, columns, path)))
 
     def _included(
-        self, scope: Scope, reader: AttributeReader, options: Mapping[str, Any], path: tuple[Step, ...]
+        self, scope: Scope, options: Mapping[str, Any], path: tuple[Step, ...]
     ) -> tuple[Attribute, ...]:
+        """Return a component's attributes, read again so that their enums are the kind's own."""
         if "include" not in options:
             return ()
-        name, here = options["include"], (*path, "$options", "include")
+        name = options["include"]
         for file in self._files:
-            if name in file.components:
-                # Read again under the kind's name, so that its enums are the kind's own.
-                quiet = Scope(
-                    file.document, scope.module, self._kinds, self._classes, self._components
-                )
-                quiet.made = scope.made
-                inner = AttributeReader(quiet, pascal(str(path[-1])), is_kind=True)
-                return inner.read_all(file.components[name], ("components", name))
-        scope.problem(here, f"unknown component {name!r}", hint=closest(name, self._classes))
+            if file.whole and name in file.components:
+                # What is wrong with the component has been said where it is defined.
+                quiet = replace(scope, document=file.document, problems=[])
+                reader = AttributeReader(quiet, pascal(str(path[-1])), is_kind=True)
+                return reader.read_all(file.components[name], ("components", name))
+        hint = closest(name, self._classes)
+        scope.problem((*path, "$options", "include"), f"unknown component {name!r}", hint=hint)
         return ()
 
     def _check_reserved(
         self, scope: Scope, attributes: Sequence[Attribute], path: tuple[Step, ...]
     ) -> None:
         for attribute in attributes:
-            if attribute.status and attribute.name in ("conditions", "observed_generation", "handled"):
+            if attribute.status and attribute.name in (
+                "conditions",
+                "observed_generation",
+                "handled",
+            ):
                 message = f"{attribute.name!r} is reserved in every status"
                 scope.problem((*path, attribute.name), message, key=True)
 
@@ -287,52 +280,3 @@ class _Compiler:
             component = self._components.get(known[step].component)
             attributes = component.attributes if component else ()
         return None
-
-
-class _Circle(Exception):
-    """Components hold each other in a circle."""
-
-
-def _ordered(
-    components: Sequence[Component], parts: Mapping[str, Component]
-) -> list[Component]:
-    """Return components so that each comes after those it holds; raise _Circle if none can."""
-    done: dict[str, Component] = {}
-    open_: list[str] = []
-
-    def visit(component: Component) -> None:
-        if component.name in done:
-            return
-        if component.name in open_:
-            raise _Circle(f"component {component.name} holds itself")
-        open_.append(component.name)
-        for name in _held(component.attributes):
-            visit(parts[name])
-        open_.pop()
-        done[component.name] = component
-
-    for component in components:
-        visit(component)
-    return list(done.values())
-
-
-def _held(attributes: Iterable[Attribute]) -> Iterator[str]:
-    for attribute in attributes:
-        inner = attribute.of or attribute
-        if inner.component:
-            yield inner.component
-
-
-def _used(schema: Schema) -> set[str]:
-    return set(_held(schema.attributes()))
-
-
-def _reachable(needs: Mapping[str, set[str]], start: str) -> set[str]:
-    found: set[str] = set()
-    rest = list(needs.get(start, ()))
-    while rest:
-        module = rest.pop()
-        if module not in found:
-            found.add(module)
-            rest.extend(needs.get(module, ()))
-    return found

@@ -56,6 +56,7 @@ class Component:
     attributes: tuple[Attribute, ...]
     doc: str = ""
     shorthand: str | None = None
+    written: str = ""  # the name as the file has it; empty when an attribute defines it
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class Kind:
     short: tuple[str, ...] = ()
     scope: str = "project"
     columns: tuple[Column, ...] = ()
+    written: str = ""  # the name as the file has it
 
 
 @dataclass(frozen=True, slots=True)

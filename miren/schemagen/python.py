@@ -30,7 +30,7 @@ _TYPES = {
     "int": "int",
     "float": "float",
     "bool": "bool",
-    "bytes": "bytes",
+    "bytes": "Base64",
     "time": "datetime",
     "duration": "Duration",
     "quantity": "Quantity",
@@ -41,7 +41,12 @@ _TYPES = {
 _PATTERNS = {"keyword": r"\S+", "label": r"[^=\s]+=.*"}
 
 #: What callers of `new` may pass, where it is more than the attribute's own type.
-_ACCEPTED = {"duration": "Duration | str", "quantity": "Quantity | str | int", "json": "object"}
+_ACCEPTED = {
+    "bytes": "bytes",
+    "duration": "Duration | str",
+    "quantity": "Quantity | str | int",
+    "json": "object",
+}
 
 _ORIGINS = {
     "Mapping": "collections.abc",
@@ -61,6 +66,7 @@ _ORIGINS = {
     "Partial": "miren.entities.entity",
     "Column": "miren.entities.kinds",
     "Scope": "miren.entities.kinds",
+    "Base64": "miren.entities.model",
     "Json": "miren.entities.model",
     "Labels": "miren.entities.model",
     "Map": "miren.entities.model",
@@ -68,6 +74,8 @@ _ORIGINS = {
     "Ref": "miren.entities.model",
     "field": "miren.entities.model",
 }
+
+_Parameter = Callable[[Attribute], str]
 
 #: `new`'s own parameters: an attribute of that name gets an underscore after it.
 _TAKEN = frozenset(
@@ -254,9 +262,7 @@ class _Module:
             scalar = self._scalar(attribute)
             optional = not attribute.required and attribute.default is None
             return f"{scalar} | None" if optional and attribute.type != "json" else scalar
-        inner = (
-            _alias(owner, attribute) if self._bounds(element) else self._scalar(element)
-        )
+        inner = _alias(owner, attribute) if self._bounds(element) else self._scalar(element)
         if attribute.of is not None:
             return f"{self._use('Map')}[{inner}]"
         return f"tuple[{inner}, ...]"
@@ -437,8 +443,6 @@ class _Module:
         self._used.add(name)
         return name
 
-
-_Parameter = Callable[[Attribute], str]
 
 _MAKER_DOC = {
     "new": "Return a complete {kind}; raise InvalidInput with every problem.",

@@ -115,6 +115,11 @@ async def ended(runtime: Runtime, id: ContainerId) -> ContainerState:
     return found[0]
 
 
+async def delete_all(runtime: Runtime) -> None:
+    for state in await runtime.list():
+        await runtime.delete(state.id)
+
+
 class RuntimeContract:
     """The suite. Subclasses give `open_runtime` and, where they differ, the fixtures below."""
 
@@ -145,10 +150,7 @@ class RuntimeContract:
         async with open_runtime() as runtime:
             await runtime.import_image(archive, IMAGE)
             yield runtime
-        # Another one cleans up: the test may have left and reopened it meanwhile.
-        async with open_runtime() as last:
-            for state in await last.list():
-                await last.delete(state.id)
+            await delete_all(runtime)
 
     @pytest.fixture
     def spec(self, tmp_path: Path) -> Spec:
@@ -243,7 +245,8 @@ class RuntimeContract:
     ) -> None:
         wanted = spec(*commands.exit_on_term(0))
         assert await runtime.create(wanted) == await runtime.create(wanted)
-        state = await runtime.start(wanted.id)
+        state, same = await asyncio.gather(runtime.start(wanted.id), runtime.start(wanted.id))
+        assert state == same
         assert await runtime.start(wanted.id) == state
         assert await runtime.create(wanted) == state
         assert await runtime.list() == [state]
@@ -408,11 +411,12 @@ class RuntimeContract:
                     break
 
     async def test_a_running_container_outlives_the_runtime_and_is_adopted(
-        self, runtime: Runtime, open_runtime: OpenRuntime, spec: Spec, commands: Commands
+        self, open_runtime: OpenRuntime, archive: Path, spec: Spec, commands: Commands
     ) -> None:
         wanted = replace(spec(*commands.exit_on_term(3)), labels={"app": "web"})
-        before = await self.run_until_ready(runtime, wanted)
-        await runtime.__aexit__(None, None, None)
+        async with open_runtime() as first:
+            await first.import_image(archive, IMAGE)
+            before = await self.run_until_ready(first, wanted)
 
         async with open_runtime() as later:
             adopted = await later.inspect(wanted.id)
@@ -425,16 +429,18 @@ class RuntimeContract:
                 assert (await anext(hints)).id == wanted.id
             assert stopped is not None
             assert stopped.exit_code == 3
+            await delete_all(later)
 
     async def test_an_exit_while_no_runtime_was_open_is_found_by_the_next(
-        self, runtime: Runtime, open_runtime: OpenRuntime, spec: Spec, commands: Commands
+        self, open_runtime: OpenRuntime, archive: Path, spec: Spec, commands: Commands
     ) -> None:
         wanted = spec(*commands.exit_with(7))
-        await runtime.create(wanted)
-        await runtime.start(wanted.id)
-        await runtime.__aexit__(None, None, None)
+        async with open_runtime() as first:
+            await first.import_image(archive, IMAGE)
+            await self.run(first, wanted)
         async with open_runtime() as later:
             assert (await ended(later, wanted.id)).exit_code == 7
+            await delete_all(later)
 
     async def test_a_cancelled_create_leaves_nothing_that_delete_does_not_remove(
         self, runtime: Runtime, spec: Spec, commands: Commands

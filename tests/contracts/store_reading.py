@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -82,25 +83,25 @@ class ReadingContract(StoreFixture):
 
     async def test_pages_of_the_first_pages_revision_are_one_snapshot(self, store: Store) -> None:
         await store.transact([], [Put(f"/k/{n}", b"old") for n in range(7)])
-        page = await store.list(KeyRange.prefix("/k/"), limit=3)
-        assert page.more
-        seen = list(page.items)
-        while page.more:
+        first = await store.list(KeyRange.prefix("/k/"), limit=3)
+        seen, more = list(first.items), first.more
+        while more:
             await store.transact([], [Delete(KeyRange.key("/k/4")), Put("/k/5", b"new")])
             await put(store, f"/k/35{len(seen)}")
             page = await store.list(
-                KeyRange.prefix("/k/"), revision=page.revision, limit=3, after=seen[-1].key
+                KeyRange.prefix("/k/"), revision=first.revision, limit=3, after=seen[-1].key
             )
+            assert page.revision == first.revision
             seen += page.items
+            more = page.more
         assert [item.key for item in seen] == [f"/k/{n}" for n in range(7)]
         assert {item.value for item in seen} == {b"old"}
 
     async def test_more_is_said_only_when_keys_follow(self, store: Store) -> None:
         await store.transact([], [Put(f"/k/{n}", b"") for n in range(4)])
         keys = KeyRange.prefix("/k/")
-        assert [(await store.list(keys, limit=n)).more for n in (3, 4, 5, 0)] == [True] + [
-            False
-        ] * 3
+        more = [(await store.list(keys, limit=limit)).more for limit in (3, 4, 5, 0)]
+        assert more == [True, False, False, False]
         assert not (await store.list(keys, limit=1, after="/k/2")).more
         assert [item.key for item in (await store.list(keys, after="/k/15")).items] == [
             "/k/2",
@@ -130,6 +131,33 @@ class ReadingContract(StoreFixture):
         page = await store.list(KeyRange.prefix("/k/"), revision=old.revision - 1, limit=1699)
         assert [item.key for item in page.items] == keys[:1699]
         assert page.more
+
+    async def test_a_long_list_skips_no_key_that_begins_with_another(self, store: Store) -> None:
+        # The odd first key keeps the pairs from ending where a part of the list might.
+        keys = ["/k/!", *(f"/k/{n:04}{end}" for n in range(700) for end in ("", "\0"))]
+        old = await store.transact([], [Put(key, b"") for key in keys])
+        await put(store, "/other")
+        for at in (0, old.revision):
+            page = await store.list(KeyRange.prefix("/k/"), revision=at)
+            assert [item.key for item in page.items] == keys
+
+    async def test_a_list_never_shows_half_of_a_transaction(self, store: Store) -> None:
+        keys = [f"/{n}" for n in range(1300)]
+        await store.transact([], [Put(key, b"") for key in keys])
+
+        async def rewrite() -> None:
+            for n in range(8):
+                await store.transact([], [Put(key, str(n).encode()) for key in keys])
+
+        async def look() -> None:
+            for limit in (0, 0, 0, 1300, 500):
+                page = await store.list(EVERYTHING, limit=limit)
+                assert len(page.items) == (limit or 1300)
+                assert {item.mod_revision for item in page.items} == {page.revision}
+
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            group.create_task(rewrite())
+            group.create_task(look())
 
     async def test_a_revision_not_yet_made_is_invalid(self, store: Store) -> None:
         newest = await put(store, "/a")

@@ -137,6 +137,12 @@ class TransactionContract(StoreFixture):
         assert current is not None
         assert current.value == b"otherwise"
 
+    async def test_a_range_of_an_impossible_key_is_just_empty(self, store: Store) -> None:
+        nowhere = KeyRange.key("/half\ud800")
+        result = await store.transact([Compare.empty(nowhere)], [Get(nowhere), Delete(nowhere)])
+        assert result.succeeded
+        assert result.reads == ((), ())
+
     async def test_overlapping_deletes_delete_each_key_once(self, store: Store) -> None:
         await store.transact([], [Put("/a", b""), Put("/b", b"")])
         result = await store.transact([], [Delete(KeyRange.key("/a")), Delete(EVERYTHING)])
@@ -177,6 +183,18 @@ class TransactionContract(StoreFixture):
         final = await store.get("/n")
         assert final is not None
         assert (final.value, final.version) == (b"20", 21)
+
+    async def test_one_of_many_claims_of_an_empty_range_succeeds(self, store: Store) -> None:
+        places = KeyRange.prefix("/claims/")
+        async with asyncio.timeout(20):
+            results = await asyncio.gather(
+                *(
+                    store.transact([Compare.empty(places)], [Put(f"/claims/{n}", b"")])
+                    for n in range(20)
+                )
+            )
+        assert [result.succeeded for result in results].count(True) == 1
+        assert len((await store.list(places)).items) == 1
 
     async def test_a_read_that_starts_after_an_answer_sees_it(self, store: Store) -> None:
         async def write_and_read(key: str) -> None:

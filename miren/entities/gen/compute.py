@@ -73,7 +73,7 @@ class Port(Model, shorthand="port"):
 class Volume(Model):
     """A disk shown as a folder."""
 
-    disk: Ref["Disk"] = field(to=("Disk"), doc="The disk to mount.")
+    disk: Ref["Disk"] = field(to=("Disk",), doc="The disk to mount.")
     path: str = field(pattern="/.*", doc="Where containers see it.")
     read_only: bool = field(default=False, doc="Refuse writes through this mount.")
 
@@ -189,6 +189,7 @@ class SandboxStatus(Model):
     reason: str | None = field(default=None, doc="Why it is in this phase, for people.")
     image_digest: str | None = field(default=None, doc="The digest of the image that runs.")
     started_at: datetime | None = field(default=None, doc="When the running attempt began.")
+    ended_at: datetime | None = field(default=None, doc="When the last attempt ended.")
 
 
 class Sandbox(
@@ -278,7 +279,7 @@ class PoolSpec(Model):
     app: Ref["App"] | None = field(
         default=None,
         indexed=True,
-        to=("App"),
+        to=("App",),
         doc="The app it serves.",
     )
     service: str | None = field(default=None, indexed=True, doc="The service of that app.")
@@ -308,7 +309,7 @@ class PoolSpec(Model):
     versions: tuple[Ref["AppVersion"], ...] = field(
         default=(),
         indexed=True,
-        to=("AppVersion"),
+        to=("AppVersion",),
         doc="The versions that need the pool.",
     )
 

@@ -196,7 +196,7 @@ class AppVersionSpec(Model):
         indexed=True,
         immutable=True,
         owner=True,
-        to=("App"),
+        to=("App",),
         doc="The app it was stamped from.",
     )
     image: str | None = field(
@@ -332,7 +332,7 @@ class DeploymentSpec(Model):
         indexed=True,
         immutable=True,
         owner=True,
-        to=("App"),
+        to=("App",),
         doc="The app that was rolled out.",
     )
     version: str | None = field(

@@ -34,7 +34,7 @@ class RouteSpec(Model):
         doc="The host name, or `*.` and a domain.",
     )
     default: bool = field(default=False, doc="Take requests for hosts that no route names.")
-    app: Ref["App"] = field(indexed=True, to=("App"), doc="The app that answers.")
+    app: Ref["App"] = field(indexed=True, to=("App",), doc="The app that answers.")
     service: str = field(default="web", doc="The service of that app.")
     tls: bool = field(default=True, doc="Get a certificate for the host and serve HTTPS.")
     timeout: Duration = field(

@@ -199,7 +199,7 @@ class Role(
 class RoleBindingSpec(Model):
     """What the user wants of a RoleBinding."""
 
-    role: Ref["Role"] = field(immutable=True, to=("Role"), doc="The role that is given.")
+    role: Ref["Role"] = field(immutable=True, to=("Role",), doc="The role that is given.")
     subjects: tuple[RoleBindingSubject, ...] = field(
         default=(),
         merge_key="name",

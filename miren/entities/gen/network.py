@@ -69,7 +69,7 @@ class EndpointsEndpoint(Model):
 
     address: str = field(doc="Its address.")
     port: int = field(min=1, max=65535, doc="Its port.")
-    sandbox: Ref["Sandbox"] | None = field(default=None, to=("Sandbox"), doc="The sandbox it is.")
+    sandbox: Ref["Sandbox"] | None = field(default=None, to=("Sandbox",), doc="The sandbox it is.")
 
 
 NetworkPolicyIngressPortsItem = Annotated[int, field(min=1, max=65535)]
@@ -176,7 +176,7 @@ class EndpointsSpec(Model):
         indexed=True,
         immutable=True,
         owner=True,
-        to=("Service"),
+        to=("Service",),
         doc="The service they stand behind.",
     )
     endpoints: tuple[EndpointsEndpoint, ...] = field(

@@ -72,7 +72,7 @@ class DiskSpec(Model):
     from_snapshot: Ref["DiskSnapshot"] | None = field(
         default=None,
         immutable=True,
-        to=("DiskSnapshot"),
+        to=("DiskSnapshot",),
         doc="The snapshot it begins as.",
     )
 
@@ -253,14 +253,14 @@ class DiskLeaseSpec(Model):
     disk: Ref["Disk"] = field(
         indexed=True,
         immutable=True,
-        to=("Disk"),
+        to=("Disk",),
         doc="The disk that is held.",
     )
     sandbox: Ref["Sandbox"] = field(
         indexed=True,
         immutable=True,
         owner=True,
-        to=("Sandbox"),
+        to=("Sandbox",),
         doc="Who holds it.",
     )
     node: str = field(indexed=True, immutable=True, doc="Where it is held.")
@@ -370,7 +370,7 @@ class DiskMountSpec(Model):
         indexed=True,
         immutable=True,
         owner=True,
-        to=("Disk"),
+        to=("Disk",),
         doc="The disk that is mounted.",
     )
     node: str = field(indexed=True, immutable=True, doc="Where it is mounted.")
@@ -456,7 +456,7 @@ class DiskSnapshotSpec(Model):
     disk: Ref["Disk"] = field(
         indexed=True,
         immutable=True,
-        to=("Disk"),
+        to=("Disk",),
         doc="The disk it was taken of.",
     )
 

@@ -91,7 +91,7 @@ class Reading:
 
     def read(self, key: str) -> KeyValue | None:
         """Return what `key` holds now."""
-        row = self._connection.execute(_ONE, (key.encode(),)).fetchone()
+        row = self._connection.execute(_ONE, (encode_bound(key),)).fetchone()
         return _key_value(row) if row else None
 
     def read_at(self, key: str, revision: int) -> KeyValue | None:
@@ -99,7 +99,8 @@ class Reading:
         with self.snapshot():
             newest, compacted = self.bounds()
             check_revision(revision, newest=newest, compacted=compacted)
-            row = self._connection.execute(_ONE_AT, (key.encode(), _after(revision))).fetchone()
+            bindings = (encode_bound(key), _after(revision))
+            row = self._connection.execute(_ONE_AT, bindings).fetchone()
         return _key_value(row) if row and row[2] is not None else None
 
     def scan(self, range: KeyRange) -> list[KeyValue]:

@@ -145,10 +145,6 @@ class _Reader(AsyncIterator[Revision | Bookmark]):
             for revision in window:
                 self._append(revision)
             self._advance(through)
-        else:
-            # Nothing to replay, yet the history after `_position` has to be whole.
-            _, compacted = fanout.history.bounds()
-            check_revision(self._position, newest=self._position, compacted=compacted)
         if self._position >= fanout.published:
             self._behind = False
             self._bookmark(self._position)

@@ -9,46 +9,178 @@ which addresses are in use, and those are read back from the records.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
+import logging
 import random
-import shutil
-import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from asyncio import sleep
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from typing import Self
 
 from miren.base.backoff import Backoff
-from miren.base.errors import DeadlineExceeded, InvalidInput, MirenError, NotFound, RuntimeFailure
+from miren.base.errors import MirenError, RuntimeFailure
 from miren.runtime.api import ContainerId, ContainerSpec, ContainerState, Image, RuntimeEvent
-from miren.runtime.containerd import cgroups
-from miren.runtime.containerd.client import Containers, Record, Task, TaskStatus
+from miren.runtime.containerd.assembly import assemble, take_apart
+from miren.runtime.containerd.classes import binary_of, install_classes
+from miren.runtime.containerd.client import Containers, TaskStatus
 from miren.runtime.containerd.connection import Connection
 from miren.runtime.containerd.content import Content
 from miren.runtime.containerd.daemon import ContainerdDaemon
+from miren.runtime.containerd.host import Host
 from miren.runtime.containerd.images import Images
-from miren.runtime.containerd.locks import KeyedLocks, to_the_end
-from miren.runtime.containerd.processes import kill_shim
-from miren.runtime.containerd.spec import HostFiles, cgroup_path, runtime_spec
-from miren.runtime.containerd.state import STARTED, Notes, describe, record_labels
-from miren.runtime.containerd.wrapper import install_wrapper
-from miren.runtime.network import Names, Network
+from miren.runtime.containerd.locks import KeyedLocks
+from miren.runtime.containerd.probe import is_probe, probe
+from miren.runtime.containerd.running import run, stop
+from miren.runtime.containerd.state import Notes
+from miren.runtime.network import Network
 
 __all__ = ["ContainerdRuntime"]
 
-_KILLED_WITHIN = 10.0
+log = logging.getLogger(__name__)
+
 _BACKOFF = Backoff(first=0.05, cap=2.0)
-_SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 
 
 class ContainerdRuntime:
-    """Containers of one instance. The daemon must be running; open with `async with`."""
+    """The containers of one instance. The daemon must be running; open with `async with`.
+
+    Opening makes the instance's bridge and firewall; leaving closes the connection and leaves
+    everything on the host as it is.
+    """
 
     def __init__(self, daemon: ContainerdDaemon, network: Network, *, instance: str) -> None:
         self._places = daemon.places
         self._network = network
         self._instance = instance
         self._locks = KeyedLocks()
+        self._checks: dict[str, str | None] = {}
         self._connection: Connection | None = None
+        self._opened: Host | None = None
+
+    @property
+    def _host(self) -> Host:
+        if self._opened is None:
+            raise RuntimeFailure("the runtime is not open")
+        return self._opened
+
+    async def __aenter__(self) -> Self:
+        self._connection = Connection(self._places.socket)
+        try:
+            content = Content(self._connection)
+            self._opened = Host(
+                self._instance,
+                self._places,
+                self._network,
+                Containers(self._connection),
+                content,
+                Images(content),
+            )
+            await self._recover()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        self._opened = None
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    async def _recover(self) -> None:
+        """Read back what an earlier run left, and remove what it was only trying out."""
+        await install_classes(self._places)
+        await self._network.open()
+        records = await self._host.containers.records()
+        addresses = [Notes.of(record).address for record in records]
+        self._network.claim(address for address in addresses if address is not None)
+        for record in records:
+            if is_probe(record.id):
+                await take_apart(self._host, ContainerId.parse(record.id))
+
+    async def check(self, runtime_class: str) -> str | None:
+        """Run a trial container, once a class; return None, or why it failed and what to do."""
+        async with self._locks.hold(runtime_class):
+            if runtime_class not in self._checks:
+                self._checks[runtime_class] = await probe(self._host, runtime_class)
+            return self._checks[runtime_class]
+
+    async def import_image(self, archive: Path, name: str) -> Image:
+        """Store and unpack an OCI archive or layout folder as `name`, in place of any before."""
+        return await self._host.images.load(archive, name)
+
+    async def ensure_image(self, name: str) -> Image:
+        """Return the image of that name; raise ImageNotFound."""
+        return await self._host.images.find(name)
+
+    async def create(self, spec: ContainerSpec) -> ContainerState:
+        """Make everything the container needs to be started."""
+        binary_of(spec.runtime_class, self._places)
+        async with self._locks.hold(spec.id):
+            await assemble(self._host, spec)
+            return await self._state(spec.id)
+
+    async def start(self, id: ContainerId) -> ContainerState:
+        """Run the container's command, once in its life; raise NotFound when there is none."""
+        async with self._locks.hold(id):
+            await run(self._host, await self._host.record(id))
+            return await self._state(id)
+
+    async def stop(self, id: ContainerId, *, grace: float) -> ContainerState | None:
+        """End the container's process and wait for it; one that never ran stays as it is."""
+        async with self._locks.hold(id):
+            task = await self._host.containers.task(str(id))
+            if task is not None and task.status is not TaskStatus.STOPPED:
+                await stop(self._host, task, grace=grace)
+            return await self._host.state(id)
+
+    async def delete(self, id: ContainerId) -> None:
+        """Kill the container and remove all that it has on this host, but its log."""
+        async with self._locks.hold(id):
+            await take_apart(self._host, id)
+
+    async def list(self) -> Sequence[ContainerState]:
+        """Return every container of this instance."""
+        records = await self._host.containers.records()
+        tasks = {task.id: task for task in await self._host.containers.tasks()}
+        return [
+            self._host.describe(record, tasks.get(record.id))
+            for record in records
+            if not is_probe(record.id)
+        ]
+
+    async def inspect(self, id: ContainerId) -> ContainerState | None:
+        """Return one container's state, or None."""
+        return await self._host.state(id)
+
+    async def _state(self, id: ContainerId) -> ContainerState:
+        state = await self._host.state(id)
+        if state is None:
+            raise RuntimeFailure(f"container {id} vanished while it was worked on")
+        return state
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[RuntimeEvent]]:
+        """Deliver hints from now on; after an interruption, one for every container."""
+        async with aclosing(self._hints(self._host.containers.events())) as hints:
+            yield hints
+
+    async def _hints(self, ids: AsyncIterator[str]) -> AsyncGenerator[RuntimeEvent, None]:
+        rng, failures = random.Random(), 0  # noqa: S311
+        while True:
+            try:
+                async for id in ids:
+                    failures = 0
+                    if not is_probe(id):
+                        yield RuntimeEvent(ContainerId.parse(id))
+            except MirenError as error:
+                log.info("containerd's events are interrupted: %s", error.message)
+            failures += 1
+            await sleep(_BACKOFF.delay(failures, rng))
+            ids = self._host.containers.events()
+            try:
+                states = await self.list()
+            except MirenError:
+                continue
+            for state in states:
+                yield RuntimeEvent(state.id)

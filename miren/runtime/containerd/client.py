@@ -25,6 +25,8 @@ _OPTIONS_TYPE = "containerd.runc.v1.Options"
 
 # Creating and starting a sandbox takes 0.2 s alone, and many times that when all start at once.
 _SLOW = 60.0
+# What a shim answers by itself. One that is stuck must not hold us up for long.
+_QUICK = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +158,17 @@ class Containers:
     async def task(self, id: str) -> Task | None:
         """Return the task of that container, or None."""
         answer = await self._connection.find(
-            "tasks.v1.Tasks/Get", ("TaskRequest", {"container_id": id}), "GetTaskResponse"
+            "tasks.v1.Tasks/Get",
+            ("TaskRequest", {"container_id": id}),
+            "GetTaskResponse",
+            timeout=_QUICK,
         )
         return None if answer is None else _task(answer.process)
 
     async def tasks(self) -> Sequence[Task]:
         """Return every task."""
         answer = await self._connection.call(
-            "tasks.v1.Tasks/List", ("ListTasksRequest", {}), "ListTasksResponse"
+            "tasks.v1.Tasks/List", ("ListTasksRequest", {}), "ListTasksResponse", timeout=_QUICK
         )
         return [_task(process) for process in answer.tasks]
 
@@ -172,7 +177,7 @@ class Containers:
         request = {"container_id": id, "signal": signal}
         try:
             await self._connection.call(
-                "tasks.v1.Tasks/Kill", ("KillTaskRequest", request), "Empty"
+                "tasks.v1.Tasks/Kill", ("KillTaskRequest", request), "Empty", timeout=_QUICK
             )
         except RuntimeFailure as error:
             # runsc says it in words only, with the status code UNKNOWN.
@@ -193,7 +198,7 @@ class Containers:
     async def delete_task(self, id: str) -> None:
         """Remove an ended task and its shim, if there is one."""
         await self._connection.find(
-            "tasks.v1.Tasks/Delete", ("TaskRequest", {"container_id": id}), "Empty"
+            "tasks.v1.Tasks/Delete", ("TaskRequest", {"container_id": id}), "Empty", timeout=_QUICK
         )
 
     def events(self) -> AsyncIterator[str]:

@@ -6,6 +6,7 @@ by itself when containerd does.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from miren.base.errors import (
 )
 from miren.runtime.containerd.messages import message
 
-__all__ = ["NAMESPACE", "Connection"]
+__all__ = ["NAMESPACE", "Connection", "errors_of"]
 
 NAMESPACE = "miren"
 
@@ -58,7 +59,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close it; calls under way end with Unavailable."""
-        await self._channel.close()
+        await self._channel.close(None)
 
     async def call(
         self,
@@ -76,18 +77,31 @@ class Connection:
         """
         name, fields = request
         seconds = timeout or self._timeout
-        with errors_of(method, seconds):
-            call = self._channel.unary_unary(
-                _path(method), message(name).SerializeToString, message(answer).FromString
-            )
-            return await call(message(name)(**fields), timeout=seconds, metadata=_metadata(lease))
+        call = self._channel.unary_unary(
+            _path(method), message(name).SerializeToString, message(answer).FromString
+        )
+        try:
+            with errors_of(method):
+                async with asyncio.timeout(seconds):
+                    # containerd is told a later end: what it answers when its own comes first
+                    # is an error like any other, UNKNOWN, and cannot be told from one.
+                    return await call(
+                        message(name)(**fields), timeout=seconds + 1, metadata=_metadata(lease)
+                    )
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"{_short(method)}: no answer within {seconds:g} s") from error
 
     async def find(
-        self, method: str, request: tuple[str, Mapping[str, object]], answer: str
+        self,
+        method: str,
+        request: tuple[str, Mapping[str, object]],
+        answer: str,
+        *,
+        timeout: float | None = None,
     ) -> Any | None:
         """Do as `call`, and return None where that would raise NotFound."""
         try:
-            return await self.call(method, request, answer)
+            return await self.call(method, request, answer, timeout=timeout)
         except NotFound:
             return None
 
@@ -105,19 +119,19 @@ class Connection:
             _path(method), message(name).SerializeToString, message(answer).FromString
         )
         answers = call(message(name)(**fields), timeout=timeout, metadata=_metadata(None))
-        return _checked(answers, method, timeout)
+        return _checked(answers, method)
 
     def duplex(self, method: str, request: str, answer: str, *, lease: str) -> Any:
         """Open a call on which both sides send messages; the caller handles its errors."""
-        call = self._channel.stream_stream(
+        call: Any = self._channel.stream_stream(
             _path(method), message(request).SerializeToString, message(answer).FromString
         )
         return call(timeout=600.0, metadata=_metadata(lease))
 
 
-async def _checked(answers: Any, method: str, timeout: float | None) -> AsyncIterator[Any]:
+async def _checked(answers: Any, method: str) -> AsyncIterator[Any]:
     try:
-        with errors_of(method, timeout):
+        with errors_of(method):
             async for answer in answers:
                 yield answer
     finally:
@@ -125,18 +139,20 @@ async def _checked(answers: Any, method: str, timeout: float | None) -> AsyncIte
 
 
 @contextmanager
-def errors_of(method: str, timeout: float | None) -> Iterator[None]:
+def errors_of(method: str) -> Iterator[None]:
     """Turn grpc's errors raised inside into ours."""
     try:
         yield
     except grpc.aio.AioRpcError as error:
         kind = _ERRORS.get(error.code(), RuntimeFailure)
         said = error.details() or error.code().name
-        if kind is DeadlineExceeded:
-            said = f"no answer within {timeout:g} s" if timeout else said
-        raise kind(f"containerd {method.rpartition('.')[2]}: {said}") from error
+        raise kind(f"{_short(method)}: {said}") from error
     except grpc.aio.UsageError as error:
-        raise Unavailable(f"containerd {method.rpartition('.')[2]}: {error}") from error
+        raise Unavailable(f"{_short(method)}: {error}") from error
+
+
+def _short(method: str) -> str:
+    return f"containerd {method.rpartition('.')[2]}"
 
 
 def _path(method: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 from miren.base.errors import AlreadyExists
 from miren.runtime.containerd.connection import Connection, errors_of
 from miren.runtime.containerd.messages import message
+from miren.runtime.images.layout import Descriptor
 
-__all__ = ["SNAPSHOTTER", "Content", "Descriptor", "FileSystem", "mount_messages"]
+__all__ = ["SNAPSHOTTER", "Content", "FileSystem", "mount_messages"]
 
 SNAPSHOTTER = "overlayfs"
 
@@ -20,15 +21,6 @@ SNAPSHOTTER = "overlayfs"
 _UNPACK = 600.0
 # A lease whose owner died ends by itself.
 _LEASE_HOURS = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Descriptor:
-    """What names a blob: its media type, its `sha256:...`, its size in bytes."""
-
-    media_type: str
-    digest: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +112,7 @@ class Content:
         if await self.labels(blob.digest) is not None:
             return
         try:
-            with errors_of("content.v1.Content/Write", _UNPACK):
+            with errors_of("content.v1.Content/Write"):
                 await self._send(blob, chunks, lease)
         except AlreadyExists:
             return
@@ -213,17 +205,8 @@ class Content:
 
 async def _exchange(call: Any, request: Any) -> int:
     """Send one message and return the offset in the answer; raise what ended the call."""
-    import grpc.aio
-
     await call.write(request)
     answer = await call.read()
-    if answer is grpc.aio.EOF:
-        raise grpc.aio.AioRpcError(
-            await call.code(),
-            await call.initial_metadata(),
-            await call.trailing_metadata(),
-            details=await call.details(),
-        )
     return int(answer.offset)
 
 

@@ -13,9 +13,10 @@ import os
 import random
 import shutil
 from pathlib import Path
+from typing import Self
 
 from miren.base.backoff import Backoff
-from miren.base.errors import InvalidInput, MirenError, RuntimeFailure, Unavailable
+from miren.base.errors import InvalidInput, MirenError, RuntimeFailure
 from miren.runtime.containerd.client import Containers
 from miren.runtime.containerd.connection import Connection
 from miren.runtime.containerd.places import Places
@@ -75,7 +76,7 @@ class ContainerdDaemon:
                 hint="choose a shorter run_dir",
             )
 
-    async def __aenter__(self) -> ContainerdDaemon:
+    async def __aenter__(self) -> Self:
         pid = await self.start()
         self._supervisor = asyncio.create_task(self._supervise(pid), name="containerd")
         return self

@@ -22,6 +22,12 @@ class Places:
     state_dir: Path
     run_dir: Path
 
+    @classmethod
+    def at(cls, state_dir: Path, run_dir: Path) -> Places:
+        """Return the places below two folders, which need not exist yet."""
+        # Processes and mounts are recognised by paths as the kernel shows them.
+        return cls(state_dir.resolve(), run_dir.resolve())
+
     @property
     def root(self) -> Path:
         """What containerd keeps: images, snapshots, records; its config and its log."""
@@ -51,6 +57,10 @@ class Places:
     def oci_state(self) -> Path:
         """What runsc and runc know of their containers; theirs alone, not the host's default."""
         return self.run / "oci"
+
+    def bundle(self, id: ContainerId) -> Path:
+        """Containerd's folder of the container's task, its root file system mounted inside."""
+        return self.run / "state/io.containerd.runtime.v2.task" / NAMESPACE / str(id)
 
     @property
     def runsc_wrapper(self) -> Path:

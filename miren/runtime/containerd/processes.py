@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Process", "processes_with", "terminate", "wait_ended"]
+__all__ = ["Process", "kill_all", "processes_with", "terminate", "wait_ended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,12 @@ async def wait_ended(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+    _reap(pid)
+
+
+def _reap(pid: int) -> None:
+    # A child of ours stays a zombie until somebody asks for its exit code.
     with contextlib.suppress(ChildProcessError):
-        # A child of ours stays a zombie until somebody asks for its exit code.
         os.waitpid(pid, os.WNOHANG)
 
 
@@ -76,3 +80,13 @@ async def terminate(pid: int, *, grace: float) -> None:
         if not grace:
             raise
         await terminate(pid, grace=0)
+
+
+async def kill_all(pids: Sequence[int]) -> None:
+    """Kill the processes and wait until they have ended; those that are gone are fine."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(10.0):
+        for pid in pids:
+            await wait_ended(pid)

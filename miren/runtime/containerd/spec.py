@@ -9,10 +9,11 @@ from typing import Any
 
 from miren.base.errors import InvalidInput
 from miren.runtime.api import ContainerSpec, Mount
+from miren.runtime.images.layout import ImageConfig
 
-__all__ = ["HostFiles", "ImageConfig", "User", "cgroup_path", "runtime_spec"]
+__all__ = ["HostFiles", "HostLimits", "User", "cgroup_path", "runtime_spec"]
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What a server started as root needs to open a port, read its files and become somebody else.
 # Nothing that reaches beyond the container: no raw sockets, devices, modules, mounts or clocks.
@@ -56,26 +57,11 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageConfig:
-    """The part of an image's config that says how to run it; `user` is as written there."""
+class HostLimits:
+    """What this host lets us set: a limit on swap at all, and at most so many open files."""
 
-    entrypoint: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    env: tuple[str, ...] = ()
-    working_dir: str = "/"
-    user: str = ""
-
-    @classmethod
-    def parse(cls, document: Mapping[str, Any]) -> ImageConfig:
-        """Read an OCI image config document; everything in it is optional."""
-        config = document.get("config") or {}
-        return cls(
-            entrypoint=tuple(config.get("Entrypoint") or ()),
-            command=tuple(config.get("Cmd") or ()),
-            env=tuple(config.get("Env") or ()),
-            working_dir=config.get("WorkingDir") or "/",
-            user=config.get("User") or "",
-        )
+    swap: bool
+    open_files: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +86,14 @@ def runtime_spec(
     user: User,
     files: HostFiles,
     instance: str,
-    limit_swap: bool,
+    limits: HostLimits,
 ) -> Mapping[str, Any]:
     """Return the spec of an ordinary container. Raises InvalidInput when there is no command."""
     return {
         "ociVersion": "1.0.2",
         "hostname": spec.hostname,
         "root": {"path": "rootfs", "readonly": False},
-        "process": _process(spec, image, user),
+        "process": _process(spec, image, user, limits),
         "mounts": [*_system_mounts(), *_file_mounts(files), *map(_bind, spec.mounts)],
         "annotations": {"dev.miren.instance": instance, "dev.miren.container": str(spec.id)},
         "linux": {
@@ -119,15 +105,18 @@ def runtime_spec(
                 {"type": "mount"},
                 {"type": "network", "path": str(files.netns)},
             ],
-            "resources": _resources(spec, limit_swap=limit_swap),
+            "resources": _resources(spec, limits),
             "maskedPaths": list(_MASKED),
             "readonlyPaths": list(_READ_ONLY),
         },
     }
 
 
-def _process(spec: ContainerSpec, image: ImageConfig, user: User) -> Mapping[str, Any]:
-    arguments = spec.command or (*image.entrypoint, *image.command)
+def _process(
+    spec: ContainerSpec, image: ImageConfig, user: User, limits: HostLimits
+) -> Mapping[str, Any]:
+    arguments = spec.command or image.command
+    files = min(_OPEN_FILES, limits.open_files)
     if not arguments:
         raise InvalidInput(
             f"the image {spec.image} has no command of its own, and none was given",
@@ -141,28 +130,24 @@ def _process(spec: ContainerSpec, image: ImageConfig, user: User) -> Mapping[str
         "env": _environment(spec, image),
         "cwd": spec.working_dir or image.working_dir,
         "capabilities": {"bounding": names, "effective": names, "permitted": names},
-        "rlimits": [{"type": "RLIMIT_NOFILE", "hard": _OPEN_FILES, "soft": _OPEN_FILES}],
+        "rlimits": [{"type": "RLIMIT_NOFILE", "hard": files, "soft": files}],
         "noNewPrivileges": True,
     }
 
 
 def _environment(spec: ContainerSpec, image: ImageConfig) -> Sequence[str]:
-    values = {"PATH": DEFAULT_PATH, "HOSTNAME": spec.hostname}
-    for line in image.env:
-        name, _, value = line.partition("=")
-        values[name] = value
-    values.update(spec.env)
+    values = {"PATH": _PATH, "HOSTNAME": spec.hostname, **image.env, **spec.env}
     return [f"{name}={value}" for name, value in values.items()]
 
 
-def _resources(spec: ContainerSpec, *, limit_swap: bool) -> Mapping[str, Any]:
+def _resources(spec: ContainerSpec, limits: HostLimits) -> Mapping[str, Any]:
     resources: dict[str, Any] = {
         "devices": [{"allow": False, "access": "rwm"}],
         "pids": {"limit": PIDS},
     }
     if spec.memory is not None:
         resources["memory"] = {"limit": spec.memory}
-        if limit_swap:
+        if limits.swap:
             # Memory and swap together: what does not fit in memory fits nowhere.
             resources["memory"]["swap"] = spec.memory
     if spec.cpu is not None:

@@ -8,7 +8,6 @@ host's when /proc/sys/net/core/rmem_default exists in it, and since Linux 6.10 i
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
 from pathlib import Path
 
@@ -63,4 +62,4 @@ async def install_wrapper(target: Path, runsc: Path) -> None:
     fresh = target.with_suffix(".new")
     fresh.write_text(text)
     fresh.chmod(0o755)
-    os.replace(fresh, target)
+    fresh.replace(target)

@@ -30,7 +30,17 @@ from miren.runtime.images.layout import (
     host_architecture,
 )
 
-__all__ = ["Blob", "Entry", "File", "Folder", "Layer", "Symlink", "build_image", "write_archive"]
+__all__ = [
+    "PARTIAL",
+    "Blob",
+    "Entry",
+    "File",
+    "Folder",
+    "Layer",
+    "Symlink",
+    "build_image",
+    "write_archive",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,9 @@ class Symlink:
     target: str
 
 
+# What the folders of unfinished archives are called.
+PARTIAL = ".partial-"
+
 Entry = File | Folder | Symlink
 # Paths are relative to the image's root ("etc/passwd"); a leading "/" is accepted.
 Layer = Mapping[str, Entry]
@@ -77,7 +90,7 @@ def build_image(
     Raises InvalidInput for a path that leaves the image; then `target` is untouched.
     """
     plain = [_normalise(layer) for layer in layers]
-    with tempfile.TemporaryDirectory(prefix=".image-", dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=target.parent) as folder:
         streams = [(Path(folder) / str(number)).open("w+b") for number in range(len(plain))]
         try:
             blobs = [_layer(layer, s) for layer, s in zip(plain, streams, strict=True)]
@@ -109,7 +122,7 @@ def write_archive(
         entry["annotations"] = {REF_NAME: name}
     index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]}
     unique = {blob.descriptor.digest: blob for blob in blobs}
-    with tempfile.TemporaryDirectory(prefix=".archive-", dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=target.parent) as folder:
         partial = Path(folder) / "archive"
         with tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as tar:
             _add_bytes(tar, "index.json", _canonical(index))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import gzip
 import hashlib
+import shutil
 import tarfile
 import zlib
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from urllib.parse import quote, unquote
 
 from miren.base.errors import ImageNotFound, InvalidInput
 from miren.runtime.api import Image
-from miren.runtime.images.builder import Blob, write_archive
+from miren.runtime.images.builder import PARTIAL, Blob, write_archive
 from miren.runtime.images.layout import (
     Descriptor,
     Layout,
@@ -82,6 +83,11 @@ class ImageLibrary:
     def remove(self, name: str) -> None:
         """Forget the image; one that is not here is forgotten already."""
         self._path(name).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what an interrupted `add` left. Only for the one who owns the folder."""
+        for partial in self._folder.glob(f"{PARTIAL}*"):
+            shutil.rmtree(partial)
 
     def _path(self, name: str) -> Path:
         file = quote(name, safe="") + _SUFFIX

@@ -14,9 +14,8 @@ import stat
 from enum import StrEnum
 from pathlib import Path
 
-import yaml
-
-from miren.base.errors import InvalidInput, Position, Problem
+from miren.base.errors import InvalidInput
+from miren.base.yaml import parse
 from miren.entities.model import Map, Model, field
 from miren.entities.reading import read
 from miren.runtime.images.bases import busybox_layer, python_layer
@@ -51,21 +50,21 @@ class Recipe(Model):
 
 
 def read_recipe(folder: Path) -> Recipe:
-    """Return what `folder/image.yaml` says. Raises InvalidInput with every problem in it."""
+    """Return what `folder/image.yaml` says. Raises InvalidInput with every problem, in place."""
     path = folder / _FILE
     try:
-        value = yaml.safe_load(path.read_bytes())
+        parsed = parse(path.read_text(), str(path))
     except FileNotFoundError as error:
         hint = "a recipe is a folder with an image.yaml and a folder rootfs/"
         raise InvalidInput(f"there is no {path}", hint=hint) from error
-    except yaml.MarkedYAMLError as error:
-        raise InvalidInput([_syntax_problem(path, error)]) from error
-    if not isinstance(value, dict):
-        raise InvalidInput(f"{path} must be a mapping with at least `name`")
-    try:
-        return read(Recipe, value)
-    except InvalidInput as error:
-        raise InvalidInput(error.problems, hint=f"the problems are in {path}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not UTF-8 text") from error
+    if parsed.problems:
+        raise InvalidInput(parsed.problems)
+    if len(parsed.documents) != 1:
+        raise InvalidInput(f"{path} holds {len(parsed.documents)} recipes instead of one")
+    [document] = parsed.documents
+    return read(Recipe, document.value, locate=lambda path, key: document.position(path, key=key))
 
 
 def build_recipe(folder: Path, target: Path) -> tuple[Recipe, str]:
@@ -115,13 +114,3 @@ def _rootfs_layer(root: Path) -> dict[str, Entry]:
         else:
             raise InvalidInput(f"{path} is no file, folder or symbolic link")
     return layer
-
-
-def _syntax_problem(path: Path, error: yaml.MarkedYAMLError) -> Problem:
-    mark = error.problem_mark
-    message = error.problem or "is not YAML"
-    if mark is None:
-        return Problem(f"{path}: {message}")
-    lines = path.read_text(errors="replace").splitlines()
-    text = lines[mark.line] if mark.line < len(lines) else ""
-    return Problem(message, position=Position(str(path), mark.line + 1, mark.column + 1, text))

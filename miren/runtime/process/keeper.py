@@ -13,6 +13,7 @@ how that went. Run as a file with `python -I -S`, so it imports nothing but the 
 small modules; it takes no part in the package.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ def main(folder: str) -> int:
     with open(f"{folder}/plan.json", "rb") as stream:  # noqa: PTH123 - pathlib costs 10 ms
         plan = json.load(stream)
     if not claim(folder):
-        answer({})  # another keeper has it
+        answer({"error": "it is being started already"})
         return 0
     try:
         pid = spawn(plan)
@@ -40,12 +41,10 @@ def main(folder: str) -> int:
         # The container was deleted in the meantime, by somebody who could not see the command.
         end(pid)
         return 0
-    answer({})
+    answer({"pid": pid})
     code = end(pid, wait=True)
-    try:
+    with contextlib.suppress(FileNotFoundError):  # deleted: nobody wants to know
         save(folder, "exit.json", {"code": code, "reason": ""})
-    except FileNotFoundError:
-        return 0  # deleted: nobody wants to know
     return 0
 
 
@@ -54,7 +53,7 @@ def claim(folder: str) -> bool:
     mine = f"{folder}/.keeper-{os.getpid()}"
     save(folder, os.path.basename(mine), identify(os.getpid()))  # noqa: PTH119
     try:
-        os.link(mine, f"{folder}/keeper.json")  # noqa: PTH117
+        os.link(mine, f"{folder}/keeper.json")
     except FileExistsError:
         return False
     finally:
@@ -99,10 +98,12 @@ def end(pid: int, *, wait: bool = False) -> int:
 
 
 def identify(pid: int) -> dict:  # type: ignore[type-arg]  # JSON
-    """Return the pid and when it was started, in clock ticks since boot: together, unique."""
+    """Return the pid, when it was started in clock ticks since boot, and which boot: unique."""
     with open(f"/proc/{pid}/stat", "rb") as stream:  # noqa: PTH123
         # The name in parentheses may hold anything; field 22 of the whole is 20 of the rest.
-        return {"pid": pid, "start": int(stream.read().rpartition(b")")[2].split()[19])}
+        start = int(stream.read().rpartition(b")")[2].split()[19])
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:  # noqa: PTH123
+        return {"pid": pid, "start": start, "boot": stream.read().strip()}
 
 
 def save(folder: str, name: str, value: dict) -> None:  # type: ignore[type-arg]  # JSON
@@ -118,10 +119,8 @@ def save(folder: str, name: str, value: dict) -> None:  # type: ignore[type-arg]
 
 def answer(value: dict) -> None:  # type: ignore[type-arg]  # JSON
     """Tell the server how the start went, if it is still there, and let go of its pipe."""
-    try:
+    with contextlib.suppress(BrokenPipeError):
         os.write(1, json.dumps(value).encode())
-    except BrokenPipeError:
-        pass
     null = os.open("/dev/null", os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """A process, told apart from a later one with the same pid by its start time."""
+    """A process, told apart from a later one with the same pid by its start time.
+
+    `start` counts clock ticks since the boot whose id is `boot`.
+    """
 
     pid: int
     start: int
+    boot: str
 
     def exists(self) -> bool:
         """Return whether the kernel knows it, be it only because nobody has waited for it."""
@@ -56,6 +61,8 @@ class ProcessIdentity:
         return status is not None and status not in _DEAD
 
     def _status(self) -> str | None:
+        if self.boot != _boot_id():
+            return None
         try:
             stat = Path(f"/proc/{self.pid}/stat").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
@@ -127,7 +134,9 @@ def read_record(folder: Path) -> Record | None:
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
-    """Make the container's folder with its plan, whole or not at all; an old plan is replaced."""
+    """Make the container's folder with its plan, whole or not at all, and the folders it names."""
+    Path(plan.working_dir).mkdir(parents=True, exist_ok=True)
+    Path(plan.log).parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = folder / ".plan.json"
     partial.touch(mode=0o600)  # the environment may hold secrets
@@ -148,4 +157,11 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _identity(value: Mapping[str, Any] | None) -> ProcessIdentity | None:
-    return None if value is None else ProcessIdentity(value["pid"], value["start"])
+    if value is None:
+        return None
+    return ProcessIdentity(value["pid"], value["start"], value["boot"])
+
+
+@cache
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

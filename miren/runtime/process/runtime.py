@@ -51,6 +51,7 @@ __all__ = ["ProcessRuntime"]
 _KILL_DEADLINE = 10.0
 # A folder being deleted: no longer a container, and still saying what has to be killed.
 _DOOMED = ".gone-"
+_PARTIAL = ".unpacking-"
 
 
 class ProcessRuntime:
@@ -64,10 +65,15 @@ class ProcessRuntime:
         self._watching = Watching()
         self._hints = Hints()
         self._unpacking = asyncio.Lock()
+        self._launching: dict[ContainerId, asyncio.Future[None]] = {}
 
     async def __aenter__(self) -> Self:
         for folder in (self._rootfs, self._containers):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # What a server that died in the middle of something left behind.
+        self._images.sweep()
+        for partial in self._rootfs.glob(f"{_PARTIAL}*"):
+            await asyncio.to_thread(shutil.rmtree, partial)
         for doomed in self._containers.glob(f"{_DOOMED}*"):
             await self._destroy(doomed)
         for id in self._ids():
@@ -75,6 +81,8 @@ class ProcessRuntime:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
+        if self._launching:
+            await asyncio.wait(self._launching.values())
         self._watching.close()
 
     async def check(self, runtime_class: str) -> str | None:
@@ -106,8 +114,6 @@ class ProcessRuntime:
             spec, config, root=root, instance=self._instance, host_path=host_path(os.environ)
         )
         with _as_failure(f"container {spec.id} cannot be created"):
-            Path(plan.working_dir).mkdir(parents=True, exist_ok=True)
-            spec.log.parent.mkdir(parents=True, exist_ok=True)
             write_plan(self._folder(spec.id), plan)
         self._hints.send(spec.id)
         return self._existing(spec.id)
@@ -116,31 +122,31 @@ class ProcessRuntime:
         """Start the keeper, which starts the command; a container runs once, never again."""
         state = self._existing(id)
         if state.phase is ContainerPhase.CREATED:
-            await asyncio.to_thread(launch, self._folder(id), self._instance)
-            self._watch(id)
-            self._hints.send(id)
+            await self._launch(id)
         return self._existing(id)
 
     async def stop(self, id: ContainerId, *, grace: float) -> ContainerState | None:
         """Signal the command's whole process group, politely at first."""
         folder = self._folder(id)
-        record = read_record(folder)
-        if record is not None and record.process_alive:
-            _signal(record, signal.SIGTERM)
-            if not await _gone(record, within=grace):
-                _signal(record, signal.SIGKILL)
-                if not await _gone(record, within=_KILL_DEADLINE):
-                    raise RuntimeFailure(f"container {id} was killed and still runs")
-        return self._inspect(id)
+        for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, _KILL_DEADLINE)):
+            record = read_record(folder)
+            if record is None or not self._owns(record):
+                return None
+            if await _ended_by(record, number, within=patience):
+                return self._inspect(id)
+        raise RuntimeFailure(f"container {id} was killed and still runs")
 
     async def delete(self, id: ContainerId) -> None:
         """Take the container off the list, then kill and remove what there is of it."""
         # Renamed first: a keeper that is just starting then cannot note a command that nobody
         # will look for, and ends it. A server that dies in here leaves a name that says so.
-        doomed = self._containers / f"{_DOOMED}{id}"
+        folder, doomed = self._folder(id), self._containers / f"{_DOOMED}{id}"
+        record = read_record(folder)
+        if record is not None and not self._owns(record):
+            return
         await self._destroy(doomed)
         try:
-            self._folder(id).rename(doomed)
+            folder.rename(doomed)
         except FileNotFoundError:
             return
         await self._destroy(doomed)
@@ -163,15 +169,17 @@ class ProcessRuntime:
         return self._containers / str(id)
 
     def _ids(self) -> Iterator[ContainerId]:
-        for folder in sorted(self._containers.iterdir()):
-            if not folder.name.startswith("."):
-                yield ContainerId.parse(folder.name)
+        for plan in sorted(self._containers.glob("[!.]*/plan.json")):
+            yield ContainerId.parse(plan.parent.name)
 
     def _inspect(self, id: ContainerId) -> ContainerState | None:
         record = read_record(self._folder(id))
-        if record is None or record.plan.instance != self._instance:
+        if record is None or not self._owns(record):
             return None
         return judge(id, record)
+
+    def _owns(self, record: Record) -> bool:
+        return record.plan.instance == self._instance
 
     def _existing(self, id: ContainerId) -> ContainerState:
         state = self._inspect(id)
@@ -189,6 +197,22 @@ class ProcessRuntime:
         elif record.process is not None and record.process_alive:
             self._watching.watch(record.process, lambda: self._hints.send(id))
 
+    async def _launch(self, id: ContainerId) -> None:
+        """Launch the keeper, once however many ask; cancelling one of them does not stop it."""
+        launching = self._launching.get(id)
+        if launching is None:
+            loop = asyncio.get_running_loop()
+            launching = loop.run_in_executor(None, launch, self._folder(id), self._instance)
+            self._launching[id] = launching
+            launching.add_done_callback(lambda done: self._launched(id, done))
+        await asyncio.shield(launching)
+
+    def _launched(self, id: ContainerId, done: asyncio.Future[None]) -> None:
+        del self._launching[id]
+        done.exception()  # its caller, if still there, gets it too
+        self._watch(id)
+        self._hints.send(id)
+
     def _ended(self, id: ContainerId) -> None:
         self._hints.send(id)
         self._watch(id)
@@ -203,10 +227,10 @@ class ProcessRuntime:
     async def _destroy(self, folder: Path) -> None:
         """Kill what the doomed folder's records name, then remove it; none is fine."""
         record = read_record(folder)
-        if record is not None:
-            _signal(record, signal.SIGKILL)
-            if not await _gone(record, within=_KILL_DEADLINE):
-                raise RuntimeFailure(f"{folder.name} was killed and still runs")
+        if record is not None and not await _ended_by(
+            record, signal.SIGKILL, within=_KILL_DEADLINE
+        ):
+            raise RuntimeFailure(f"{folder.name} was killed and still runs")
         with suppress(FileNotFoundError):
             await asyncio.to_thread(shutil.rmtree, folder)
 
@@ -216,7 +240,7 @@ def _unpack_once(archive: Path, root: Path) -> ImageConfig:
     with open_layout(archive) as layout:
         manifest = read_manifest(layout)
         if not root.exists():
-            partial = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=root.parent))
+            partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=root.parent))
             try:
                 unpack_image(layout, manifest, partial)
                 partial.rename(root)
@@ -226,15 +250,11 @@ def _unpack_once(archive: Path, root: Path) -> ImageConfig:
         return read_config(layout, manifest)
 
 
-def _signal(record: Record, number: signal.Signals) -> None:
-    """Signal the command's process group; one that is gone needs none."""
+async def _ended_by(record: Record, number: signal.Signals, *, within: float) -> bool:
+    """Signal the command's group; return whether it ended and its keeper noted how in time."""
     if record.process is not None and record.process_alive:
         with suppress(ProcessLookupError):
             os.killpg(record.process.pid, number)
-
-
-async def _gone(record: Record, *, within: float) -> bool:
-    """Wait until the command has ended and its keeper has noted how, `within` seconds each."""
     for process in (record.process, record.keeper):
         if process is not None and not await wait_for_end(process, timeout=within):
             return False

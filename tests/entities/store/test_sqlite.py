@@ -55,10 +55,12 @@ async def test_sixty_four_writers_share_commits(tmp_path: Path) -> None:
 async def test_the_files_belong_to_their_owner_alone(tmp_path: Path) -> None:
     async with SQLiteStore(tmp_path / "store.db") as store:
         await put(store, "/a")
-        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
-    assert modes == dict.fromkeys(
-        ["store.db", "store.db-wal", "store.db-shm", "store.db.lock"], 0o600
-    )
+        for name in ("store.db", "store.db-wal", "store.db-shm", "store.db.lock"):
+            assert _mode(tmp_path / name) == 0o600, name
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 async def test_a_second_owner_is_refused_until_the_first_has_left(tmp_path: Path) -> None:
@@ -73,7 +75,9 @@ async def test_a_second_owner_is_refused_until_the_first_has_left(tmp_path: Path
         assert (tmp_path / "store.db.lock").read_text() == f"{os.getpid()}\n"
 
 
-@pytest.mark.parametrize("content", [b"just some text, long enough to be looked at" * 30, b"short"])
+@pytest.mark.parametrize(
+    "content", [b"just some text, long enough to be looked at" * 30, b"short"]
+)
 async def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
@@ -141,6 +145,16 @@ async def test_writes_go_on_during_a_long_compaction(tmp_path: Path) -> None:
             await compacting
 
 
+async def test_a_long_list_is_cut_short_when_the_store_closes(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "store.db")
+    async with store:
+        await store.transact([], [Put(f"/{n}", b"") for n in range(5000)])
+        listing = asyncio.create_task(store.list(EVERYTHING))
+        await asyncio.sleep(0)
+    with pytest.raises(Unavailable, match="closed"):
+        await listing
+
+
 async def test_a_full_disk_fails_the_write_and_not_the_store(tmp_path: Path) -> None:
     async with SQLiteStore(tmp_path / "store.db") as store:
         revision = await put(store, "/a")
@@ -179,16 +193,19 @@ async def test_closing_finishes_queued_writes_even_when_cancelled(tmp_path: Path
 
 def test_a_process_that_forgets_to_close_its_store_still_ends(tmp_path: Path) -> None:
     code = """
-import asyncio, sys
+import asyncio, sys, threading
 from miren.entities.store.api import Put
 from miren.entities.store.sqlite import SQLiteStore
 
 async def main():
     store = await SQLiteStore(sys.argv[1]).__aenter__()
-    asyncio.create_task(store.transact([], [Put("/a", b"")]))
+    big = [Put(str(n), b"") for n in range(20_000)]
+    asyncio.create_task(store.transact([], big))
     await asyncio.sleep(0)
 
 asyncio.run(main())
+# Long enough for the writer to finish and to find that the loop is gone.
+next(each for each in threading.enumerate() if each.name == "miren-store").join(1)
 """
     path = tmp_path / "store.db"
     child = subprocess.run(
@@ -203,7 +220,9 @@ def test_a_killed_process_loses_nothing_it_answered_for(tmp_path: Path, trial: i
     command = [sys.executable, "-m", "tests.entities.store.crash_writer", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         assert child.stdout
-        answered = [int(child.stdout.readline()) for _ in range(random.Random(trial).randint(1, 900))]
+        answered = [
+            int(child.stdout.readline()) for _ in range(random.Random(trial).randint(1, 900))
+        ]
         with pytest.raises(Refused, match=f"process {child.pid}"):
             asyncio.run(_read_pairs(path))
         child.kill()

@@ -1,0 +1,89 @@
+"""Show all that is known of an entity, for people.
+
+miren describe sandbox hello
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from miren.cli.connection import ENTITIES, add_options, calls_to, names_of
+from miren.cli.output import table_lines
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("what", nargs="+", metavar="KIND NAME... | KIND/NAME...")
+    add_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Describe each of the entities."""
+    calls = calls_to(options)
+    for place, (kind, name) in enumerate(names_of(options.what)):
+        request = {"kind": kind, "name": name, "project": options.project}
+        if place:
+            print()
+        print("\n".join(_described(calls.call(f"{ENTITIES}/Get", request)["entity"])))
+    return 0
+
+
+def _described(document: dict[str, Any]) -> list[str]:
+    metadata = document["metadata"]
+    status = dict(document.get("status", {}))
+    conditions = status.pop("conditions", [])
+    lines = [
+        f"{'Name:':14}{metadata['name']}",
+        f"{'Kind:':14}{document['kind']} ({document['apiVersion']})",
+        f"{'Project:':14}{metadata.get('project') or '-'}",
+        f"{'Labels:':14}{_pairs(metadata.get('labels', {}))}",
+        f"{'Created:':14}{metadata['creationTimestamp']}",
+    ]
+    if "deletionTimestamp" in metadata:
+        held = ", ".join(metadata.get("finalizers", [])) or "nothing"
+        lines.append(f"{'Deleting:':14}since {metadata['deletionTimestamp']}, held by {held}")
+    for owner in metadata.get("ownerReferences", []):
+        lines.append(f"{'Owned by:':14}{owner['kind'].lower()}/{owner['name']}")
+    lines += ["Spec:", *_tree(document.get("spec", {}), 1)]
+    lines += ["Status:", *_tree(status, 1)] if status else []
+    return lines + _conditions(conditions)
+
+
+def _conditions(conditions: list[dict[str, Any]]) -> list[str]:
+    if not conditions:
+        return []
+    columns = ("TYPE", "STATUS", "REASON", "SINCE", "MESSAGE")
+    rows = [
+        [
+            str(one.get(key, ""))
+            for key in ("type", "status", "reason", "lastTransitionTime", "message")
+        ]
+        for one in conditions
+    ]
+    return ["Conditions:", *(f"  {line}" for line in table_lines(columns, rows))]
+
+
+def _pairs(labels: dict[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in labels.items()) or "-"
+
+
+def _tree(value: Any, depth: int) -> list[str]:
+    """Return nested data as indented lines; scalars that belong together stay on one."""
+    pad = "  " * depth
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            lines += [f"{pad}{key}:", *_tree(item, depth + 1)]
+        elif isinstance(item, list) and any(isinstance(one, dict) for one in item):
+            lines.append(f"{pad}{key}:")
+            for one in item:
+                first, *rest = _tree(one, depth + 2)
+                lines += [f"{pad}  - {first.strip()}", *rest]
+        elif isinstance(item, list):
+            lines.append(f"{pad}{key}: {' '.join(map(str, item)) or '-'}")
+        else:
+            lines.append(f"{pad}{key}: {'-' if item in ({}, None) else item}")
+    return lines

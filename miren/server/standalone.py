@@ -1,0 +1,140 @@
+"""The standalone server: one node, all parts in one process, put together here.
+
+In order: store, runtime, controllers, API; left in the opposite order. Sandboxes, and the
+containerd below them, are not parts of the process: they live on when it ends and are adopted by
+the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from miren.controllers.app import AppController
+from miren.controllers.disk import DiskController
+from miren.controllers.sandbox import SandboxController
+from miren.controllers.version import VersionController
+from miren.entities.client import Mutators
+from miren.entities.entity import Entity
+from miren.entities.gen import KINDS, Node, Sandbox
+from miren.entities.gen.compute import NodePhase, NodeStatus
+from miren.entities.kinds import Kinds
+from miren.entities.store.api import Store
+from miren.entities.store.memory import MemoryStore
+from miren.entities.store.sqlite import SQLiteStore
+from miren.entities.store_client import StoreClient
+from miren.reconcile.controller import Controller
+from miren.reconcile.engine import Engine
+from miren.rpc.server import RpcServer
+from miren.runtime.api import Runtime
+from miren.server.config import Config
+from miren.server.runtimes import instance_of, open_runtime
+from miren.server.services.admin import AdminService
+from miren.server.services.entities import EntityService
+from miren.server.services.logs import LogService
+
+__all__ = ["run", "serving"]
+
+log = logging.getLogger(__name__)
+
+
+async def run(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in work and return."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with serving(config):
+        log.info("serving", extra={"socket": str(config.socket)})
+        await stop.wait()
+        log.info("stopping; sandboxes stay")
+
+
+@asynccontextmanager
+async def serving(config: Config) -> AsyncIterator[Engine]:
+    """Run a server for as long as the body runs."""
+    state = config.server.state_dir
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config.server.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    instance = instance_of(config)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(_store(config))
+        runtime = await stack.enter_async_context(open_runtime(config, instance))
+        kinds = Kinds(KINDS)
+        client = StoreClient(store=store, kinds=kinds, mutators=_mutators(config))
+        engine = Engine(client, _controllers(config, runtime), plugins=True)
+        for kind in engine.kinds:
+            kinds.add(kind)
+        await stack.enter_async_context(engine)
+        await _announce(client, config)
+        await stack.enter_async_context(_api(config, client, kinds, runtime, engine, instance))
+        yield engine
+
+
+def _store(config: Config) -> Store:
+    if config.store.backend == "memory":
+        return MemoryStore()
+    return SQLiteStore(config.server.state_dir / "store.db", durability=config.store.durability)
+
+
+def _controllers(config: Config, runtime: Runtime) -> Sequence[Controller[Any]]:
+    state, node = config.server.state_dir, config.server.node_name
+    is_process = config.runtime.adapter == "process"
+    default_class = "process" if is_process else config.runtime.default_class
+    return (
+        AppController(),
+        VersionController(),
+        SandboxController(runtime, node=node, logs=state / "logs", default_class=default_class),
+        DiskController(state / "disks", node=node),
+    )
+
+
+def _mutators(config: Config) -> Mutators:
+    """Return the mutator that binds new sandboxes: a standalone server has one node."""
+
+    def bind(new: Entity[Any, Any], old: Entity[Any, Any] | None) -> Entity[Any, Any]:
+        if isinstance(new, Sandbox) and new.spec.node is None:
+            node = old.spec.node if isinstance(old, Sandbox) else None
+            spec = new.spec.model_copy(update={"node": node or config.server.node_name})
+            return new.with_spec(spec)
+        return new
+
+    return (bind,)
+
+
+async def _announce(client: StoreClient, config: Config) -> None:
+    """Make the node known."""
+    node = await client.ensure(Node.new(config.server.node_name))
+    status = NodeStatus(phase=NodePhase.READY, version=version("miren"))
+    if node.status != status:
+        await client.update_status(node.with_status(status))
+
+
+def _api(
+    config: Config,
+    client: StoreClient,
+    kinds: Kinds,
+    runtime: Runtime,
+    engine: Engine,
+    instance: str,
+) -> RpcServer:
+    owner, state = os.geteuid(), config.server.state_dir
+    facts = {
+        "node": config.server.node_name,
+        "runtime": config.runtime.adapter,
+        "instance": instance,
+        "stateDir": str(state),
+    }
+    services = (
+        EntityService(client, kinds, owner=owner),
+        LogService(client, state / "logs", owner=owner),
+        AdminService(runtime, engine.health, facts=facts, scratch=state / "uploads", owner=owner),
+    )
+    methods = {name: method for one in services for name, method in one.methods().items()}
+    return RpcServer(config.socket, methods)

@@ -1,0 +1,52 @@
+"""Tables as `miren get` shows them, made here so that every client shows the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from miren.entities.attributes import values_at
+from miren.entities.entity import Entity
+from miren.entities.kinds import Kind, Scope
+
+__all__ = ["age", "columns", "row"]
+
+
+def columns(kind: Kind, *, with_project: bool) -> list[str]:
+    """Return the headings of a kind's table."""
+    project = ["PROJECT"] if with_project and kind.scope is Scope.PROJECT else []
+    return [*project, "NAME", *(column.title.upper() for column in kind.columns), "AGE"]
+
+
+def row(entity: Entity[Any, Any], *, with_project: bool, now: datetime) -> list[str]:
+    """Return an entity's cells, under the headings of `columns`."""
+    document = entity.to_document()
+    project = [entity.project] if with_project and entity.kind.scope is Scope.PROJECT else []
+    cells = [
+        ", ".join(values_at(document, tuple(column.path.split(".")))) or "-"
+        for column in entity.kind.columns
+    ]
+    if entity.is_deleting:
+        cells = [
+            "deleting" if column.title == "Phase" else cell
+            for column, cell in zip(entity.kind.columns, cells, strict=True)
+        ]
+    created = entity.metadata.creation_timestamp
+    return [*project, entity.name, *cells, age(now - created if created else None)]
+
+
+def age(span: Any) -> str:
+    """Return a span of time in its largest one or two units: `45s`, `3m`, `2h5m`, `9d`."""
+    if span is None:
+        return "-"
+    seconds = max(0, int(span.total_seconds()))
+    units: Sequence[tuple[str, int]] = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+    for position, (unit, size) in enumerate(units):
+        if seconds >= size:
+            count, rest = divmod(seconds, size)
+            text = f"{count}{unit}"
+            if count < 3 and position + 1 < len(units) and rest >= units[position + 1][1]:
+                text += f"{rest // units[position + 1][1]}{units[position + 1][0]}"
+            return text
+    return "0s"
