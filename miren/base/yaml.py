@@ -33,6 +33,8 @@ MAX_DEPTH = 64
 _TAG = "tag:yaml.org,2002:"
 _MARKER = re.compile(r"---(\s|$)")
 _BLANK = re.compile(r"\s*(#.*)?$|%")
+#: JSON's way of escaping characters beyond U+FFFF, the one thing in it that YAML does not read.
+_SURROGATES = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _PLAIN_SCALARS = {
     "null": (r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     "bool": (r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
@@ -86,6 +88,8 @@ def parse(text: str, file: str) -> Parsed:
     documents: list[Located] = []
     problems: list[Problem] = []
     lines = text.splitlines()
+    if file.endswith(".json"):
+        text = _SURROGATES.sub(_one_escape, text)
     for first, chunk in _chunks(text):
         source = _Source(file, first, lines)
         try:
@@ -129,6 +133,11 @@ class _Source:
         text = self.lines[number] if self.lines else ""
         # A caret under a line of a thousand characters shows nobody anything.
         return Position(self.file, number + 1, column + 1, text if len(text) < 500 else "")
+
+
+def _one_escape(pair: re.Match[str]) -> str:
+    high, low = int(pair[1], 16), int(pair[2], 16)
+    return f"\\U{0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF):08X}"
 
 
 def _chunks(text: str) -> Iterator[tuple[int, str]]:

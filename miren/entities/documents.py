@@ -205,7 +205,7 @@ class _Reader:
     def _metadata(self, parts: Mapping[str, Any], kind: Kind | None) -> dict[str, Any]:
         metadata = dict(self._mapping(parts, "metadata"))
         if "labels" in metadata:
-            metadata["labels"] = _labels(metadata["labels"])
+            metadata["labels"] = labels_of(metadata["labels"])
         name = parts.get("id")
         if isinstance(name, str):
             metadata.setdefault("name", name.rpartition("/")[2])
@@ -245,13 +245,6 @@ class _Reader:
         key: bool = False,
     ) -> None:
         self.problems.append(Problem(message, path, self._locate(path, key), hint))
-
-
-def _labels(value: object) -> object:
-    try:
-        return labels_of(value)
-    except ValueError:
-        return value  # what is wrong with it is said by the model
 
 
 def _fold(name: str) -> str:

@@ -246,7 +246,7 @@ class Entity(Generic[S, T]):
 
     def to_document(self) -> dict[str, Any]:
         """Return the entity as it is shown and sent: plain data, camelCase, nothing empty."""
-        status = self.status.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        status = self.status.model_dump(mode="json", exclude_none=True)
         if self.observed_generation:
             status["observedGeneration"] = self.observed_generation
         if self.conditions:

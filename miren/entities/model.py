@@ -105,9 +105,9 @@ def labels_of(value: object) -> object:
     """Return a list of `key=value` texts as the mapping it stands for, all else as it is."""
     if not isinstance(value, list | tuple):
         return value
-    pairs = [text.partition("=") if isinstance(text, str) else ("", "", "") for text in value]
-    if not all(key and equals for key, equals, _ in pairs):
-        raise ValueError("labels are a mapping, or a list of key=value")
+    pairs = [text.partition("=") for text in value if isinstance(text, str)]
+    if len(pairs) != len(value) or not all(key and equals for key, equals, _ in pairs):
+        return value
     return {key: text for key, _, text in pairs}
 
 

@@ -147,6 +147,10 @@ def _message(error: ErrorDetails) -> str:
     match kind:
         case "extra_forbidden":
             return f"unknown attribute {name!r}"
+        case "dict_type" | "mapping_type" | "model_type" | "model_attributes_type":
+            return "must be a mapping"
+        case "tuple_type" | "list_type":
+            return "must be a list"
         case "missing":
             return f"required attribute {name!r} is missing"
         case "enum" | "literal_error":

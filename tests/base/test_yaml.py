@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from miren.base.yaml import MAX_DEPTH, parse
 
 
-def value_of(text: str) -> object:
-    parsed = parse(text, "f.yaml")
+def value_of(text: str, file: str = "f.yaml") -> object:
+    parsed = parse(text, file)
     assert parsed.problems == ()
     (document,) = parsed.documents
     return document.value
@@ -55,6 +55,7 @@ def problems_of(text: str) -> list[tuple[int, int, str]]:
 )
 def test_scalars_follow_the_core_schema_of_yaml_1_2(text: str, value: object) -> None:
     read = value_of(f"x: {text}")
+    assert isinstance(read, dict)
     assert read == {"x": value}
     assert type(read["x"]) is type(value)
 
@@ -87,7 +88,7 @@ json_data = st.recursive(
 
 @given(st.dictionaries(st.text("abc", min_size=1), json_data, min_size=1))
 def test_json_is_yaml(data: dict[str, object]) -> None:
-    assert value_of(json.dumps(data)) == data
+    assert value_of(json.dumps(data), "f.json") == data
 
 
 def test_documents_are_read_one_by_one_and_empty_ones_left_out() -> None:

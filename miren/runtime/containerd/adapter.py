@@ -9,11 +9,12 @@ which addresses are in use, and those are read back from the records.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import random
-from asyncio import sleep
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -39,6 +40,7 @@ __all__ = ["ContainerdRuntime"]
 log = logging.getLogger(__name__)
 
 _BACKOFF = Backoff(first=0.05, cap=2.0)
+_ASK_AGAIN = 60.0
 
 
 class ContainerdRuntime:
@@ -53,7 +55,7 @@ class ContainerdRuntime:
         self._network = network
         self._instance = instance
         self._locks = KeyedLocks()
-        self._checks: dict[str, str | None] = {}
+        self._checks: dict[str, tuple[str | None, float]] = {}
         self._connection: Connection | None = None
         self._opened: Host | None = None
 
@@ -99,11 +101,20 @@ class ContainerdRuntime:
                 await take_apart(self._host, ContainerId.parse(record.id))
 
     async def check(self, runtime_class: str) -> str | None:
-        """Run a trial container, once a class; return None, or why it failed and what to do."""
+        """Run a trial container; return None, or why it failed and what to do.
+
+        That it works is found out once; that it does not, again after a minute.
+        """
         async with self._locks.hold(runtime_class):
-            if runtime_class not in self._checks:
-                self._checks[runtime_class] = await probe(self._host, runtime_class)
-            return self._checks[runtime_class]
+            now = asyncio.get_running_loop().time()
+            verdict, until = self._checks.get(runtime_class, ("", now))
+            if now >= until:
+                await install_classes(self._places)
+                verdict = await probe(self._host, runtime_class)
+                # What works goes on working; what does not may be put right meanwhile.
+                until = math.inf if verdict is None else now + _ASK_AGAIN
+                self._checks[runtime_class] = verdict, until
+            return verdict
 
     async def import_image(self, archive: Path, name: str) -> Image:
         """Store and unpack an OCI archive or layout folder as `name`, in place of any before."""
@@ -162,25 +173,39 @@ class ContainerdRuntime:
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[RuntimeEvent]]:
         """Deliver hints from now on; after an interruption, one for every container."""
-        async with aclosing(self._hints(self._host.containers.events())) as hints:
+        async with (
+            self._host.containers.events() as ids,
+            aclosing(self._hints(ids)) as hints,
+        ):
             yield hints
 
     async def _hints(self, ids: AsyncIterator[str]) -> AsyncGenerator[RuntimeEvent, None]:
         rng, failures = random.Random(), 0  # noqa: S311
+        with _interruptions():
+            async for hint in _events_of(ids):
+                yield hint
         while True:
-            try:
-                async for id in ids:
-                    failures = 0
-                    if not is_probe(id):
-                        yield RuntimeEvent(ContainerId.parse(id))
-            except MirenError as error:
-                log.info("containerd's events are interrupted: %s", error.message)
             failures += 1
-            await sleep(_BACKOFF.delay(failures, rng))
-            ids = self._host.containers.events()
-            try:
-                states = await self.list()
-            except MirenError:
-                continue
-            for state in states:
-                yield RuntimeEvent(state.id)
+            await asyncio.sleep(_BACKOFF.delay(failures, rng))
+            with _interruptions():
+                async with self._host.containers.events() as later:
+                    for state in await self.list():
+                        yield RuntimeEvent(state.id)
+                    async for hint in _events_of(later):
+                        failures = 0
+                        yield hint
+
+
+async def _events_of(ids: AsyncIterator[str]) -> AsyncIterator[RuntimeEvent]:
+    async for id in ids:
+        if not is_probe(id):
+            yield RuntimeEvent(ContainerId.parse(id))
+
+
+@contextmanager
+def _interruptions() -> Iterator[None]:
+    """Go on after an error: containerd was restarted, and will be there again."""
+    try:
+        yield
+    except MirenError as error:
+        log.info("containerd's events are interrupted: %s", error.message)

@@ -7,6 +7,7 @@ process, with one shim process each that outlives containerd.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -201,24 +202,24 @@ class Containers:
             "tasks.v1.Tasks/Delete", ("TaskRequest", {"container_id": id}), "Empty", timeout=_QUICK
         )
 
-    def events(self) -> AsyncIterator[str]:
-        """Subscribe at once; yield the id of each container that something happened to.
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[str]]:
+        """Subscribe on entering; iterate over the ids of containers that something happened to.
 
-        Raises Unavailable when containerd goes away.
+        The iterator raises Unavailable when containerd goes away.
         """
         filters = [r'topic~="/tasks/"', r'topic~="/containers/"']
-        envelopes = self._connection.stream(
+        async with self._connection.stream(
             "events.v1.Events/Subscribe",
             ("SubscribeRequest", {"filters": filters}),
             "Envelope",
             timeout=None,
-        )
-        return _container_ids(envelopes)
+        ) as envelopes:
+            yield (_container_id(envelope) async for envelope in envelopes)
 
 
-async def _container_ids(envelopes: AsyncIterator[Any]) -> AsyncIterator[str]:
-    async for envelope in envelopes:
-        yield str(message("ContainerEvent").FromString(envelope.event.value).id)
+def _container_id(envelope: Any) -> str:
+    return str(message("ContainerEvent").FromString(envelope.event.value).id)
 
 
 def _record(container: Any) -> Record:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,21 +105,28 @@ class Connection:
         except NotFound:
             return None
 
-    def stream(
+    @asynccontextmanager
+    async def stream(
         self,
         method: str,
         request: tuple[str, Mapping[str, object]],
         answer: str,
         *,
         timeout: float | None,
-    ) -> AsyncIterator[Any]:
-        """Call a method that answers with many messages. The request is sent at once."""
+    ) -> AsyncIterator[AsyncIterator[Any]]:
+        """Call a method that answers with many messages, and end the call on leaving.
+
+        The request is sent on entering. The iterator raises the call's error.
+        """
         name, fields = request
         call = self._channel.unary_stream(
             _path(method), message(name).SerializeToString, message(answer).FromString
         )
         answers = call(message(name)(**fields), timeout=timeout, metadata=_metadata(None))
-        return _checked(answers, method)
+        try:
+            yield _checked(answers, method)
+        finally:
+            answers.cancel()
 
     def duplex(self, method: str, request: str, answer: str, *, lease: str) -> Any:
         """Open a call on which both sides send messages; the caller handles its errors."""
@@ -130,12 +137,9 @@ class Connection:
 
 
 async def _checked(answers: Any, method: str) -> AsyncIterator[Any]:
-    try:
-        with errors_of(method):
-            async for answer in answers:
-                yield answer
-    finally:
-        answers.cancel()
+    with errors_of(method):
+        async for answer in answers:
+            yield answer
 
 
 @contextmanager

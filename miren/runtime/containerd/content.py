@@ -99,13 +99,13 @@ class Content:
 
     async def read(self, digest: str) -> bytes:
         """Return a whole blob; raise NotFound. For manifests and configs, not for layers."""
-        answers = self._connection.stream(
+        async with self._connection.stream(
             "content.v1.Content/Read",
             ("ReadContentRequest", {"digest": digest}),
             "ReadContentResponse",
             timeout=30.0,
-        )
-        return b"".join([answer.data async for answer in answers])
+        ) as answers:
+            return b"".join([answer.data async for answer in answers])
 
     async def write(self, blob: Descriptor, chunks: AsyncIterator[bytes], *, lease: str) -> None:
         """Store a blob, verified against its digest; do nothing when it is there already."""
@@ -168,13 +168,13 @@ class Content:
 
     async def snapshots(self) -> Sequence[str]:
         """Return the names of all snapshots, images' layers included."""
-        answers = self._connection.stream(
+        async with self._connection.stream(
             "snapshots.v1.Snapshots/List",
             ("ListSnapshotsRequest", _snapshot()),
             "ListSnapshotsResponse",
             timeout=30.0,
-        )
-        return [str(info.name) async for answer in answers for info in answer.info]
+        ) as answers:
+            return [str(info.name) async for answer in answers for info in answer.info]
 
     async def commit_snapshot(self, key: str, name: str, *, lease: str) -> None:
         """Freeze a writable snapshot under `name`; raise AlreadyExists when that is taken."""

@@ -20,7 +20,7 @@ from miren.base.errors import InvalidInput, MirenError, RuntimeFailure
 from miren.runtime.containerd.client import Containers
 from miren.runtime.containerd.connection import Connection
 from miren.runtime.containerd.places import Places
-from miren.runtime.containerd.processes import processes_with, terminate, wait_ended
+from miren.runtime.containerd.processes import is_alive, processes_with, terminate, wait_ended
 
 __all__ = ["ContainerdDaemon"]
 
@@ -64,7 +64,7 @@ class ContainerdDaemon:
     """
 
     def __init__(self, state_dir: Path, run_dir: Path) -> None:
-        self.places = Places(state_dir.resolve(), run_dir.resolve())
+        self.places = Places.at(state_dir, run_dir)
         self.socket = self.places.socket
         self.log = self.places.containerd_log
         self._supervisor: asyncio.Task[None] | None = None
@@ -101,11 +101,11 @@ class ContainerdDaemon:
         """
         pid = self.pid()
         if pid is not None:
-            if await self._answers(within=_READY_WITHIN):
+            if await self._answers(pid):
                 return pid
             await terminate(pid, grace=5.0)
         pid = self._spawn()
-        if not await self._answers(within=_READY_WITHIN, pid=pid):
+        if not await self._answers(pid):
             await terminate(pid, grace=0)
             raise RuntimeFailure(
                 f"containerd does not answer on {self.socket}: {self._last_words()}",
@@ -148,22 +148,21 @@ class ContainerdDaemon:
         finally:
             os.close(output)
 
-    async def _answers(self, *, within: float, pid: int | None = None) -> bool:
+    async def _answers(self, pid: int) -> bool:
         """Return whether it answers in time; give up early when its process has ended."""
         connection = Connection(self.socket)
         try:
-            async with asyncio.timeout(within):
-                while True:
+            async with asyncio.timeout(_READY_WITHIN):
+                while is_alive(pid):
                     with contextlib.suppress(MirenError):
                         await Containers(connection).version(timeout=5.0)
                         return True
-                    if pid is not None and self.pid() != pid:
-                        return False
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            return False
+            log.warning("containerd %d does not answer on %s", pid, self.socket)
         finally:
             await connection.close()
+        return False
 
     async def _supervise(self, pid: int) -> None:
         rng, failures = random.Random(), 0  # noqa: S311

@@ -10,7 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Process", "kill_all", "processes_with", "terminate", "wait_ended"]
+__all__ = ["Process", "is_alive", "kill_all", "processes_with", "terminate", "wait_ended"]
+
+
+# containerd with its shims, the OCI runtimes, and what our wrapper goes through.
+_PROGRAMS = ("containerd", "exe", "runc", "runsc", "sh", "unshare")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +26,10 @@ class Process:
 
 
 def processes_with(path: Path) -> Sequence[Process]:
-    """Return the processes that have `path`, or something below it, in an argument.
+    """Return the runtime's processes that have `path`, or something below it, in an argument.
 
-    State and run folders are private to an instance, so such a process belongs to it.
+    State and run folders are private to an instance, so such a process belongs to it, unless
+    it is somebody's editor.
     """
     wanted = str(path)
     found = []
@@ -36,6 +41,8 @@ def processes_with(path: Path) -> Sequence[Process]:
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # it ended while we looked
         arguments = tuple(text.split("\0")[:-1])
+        if not arguments or not Path(arguments[0]).name.startswith(_PROGRAMS):
+            continue
         if any(_names(argument, wanted) for argument in arguments):
             found.append(Process(int(folder.name), arguments))
     return found
@@ -44,6 +51,16 @@ def processes_with(path: Path) -> Sequence[Process]:
 def _names(argument: str, path: str) -> bool:
     _, found, rest = argument.partition(path)
     return bool(found) and (not rest or rest[0] in "/,:")
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether the process runs; one that has ended and waits to be reaped does not."""
+    try:
+        # Field 3, behind a name in brackets that may hold anything (proc_pid_stat(5)).
+        state = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
 
 
 async def wait_ended(pid: int) -> None:

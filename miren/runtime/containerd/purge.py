@@ -30,7 +30,7 @@ async def purge(instance: str, state_dir: Path, run_dir: Path) -> None:
 
     Logs and whatever else is in the two folders stays. Safe to repeat.
     """
-    places = Places(state_dir.resolve(), run_dir.resolve())
+    places = Places.at(state_dir, run_dir)
     network = Network(instance)
     ids = _container_ids(places)
     await ContainerdDaemon(state_dir, run_dir).stop()
@@ -66,7 +66,7 @@ async def leftovers(
     With `of_containers`, leave out what all containers share: the private containerd, the
     bridge, the firewall's table, the control group around theirs.
     """
-    places = Places(state_dir.resolve(), run_dir.resolve())
+    places = Places.at(state_dir, run_dir)
     network = Network(instance)
     daemon = ContainerdDaemon(state_dir, run_dir).pid()
     found = [

@@ -115,8 +115,8 @@ async def _cleaned_up(host: Host, id: ContainerId) -> None:
     bundle = host.places.bundle(id)
     try:
         async with asyncio.timeout(_KILLED_WITHIN):
-            while bundle.exists() or _processes(host, id):
-                await asyncio.sleep(0.01)
+            while bundle.exists() or await asyncio.to_thread(_processes, host, id):
+                await asyncio.sleep(0.02)
     except TimeoutError:
         await kill_all(_processes(host, id))
         await unmount_below(bundle)

@@ -175,14 +175,15 @@ def read_config(layout: Layout, manifest: Manifest) -> ImageConfig:
     """Return how the image wants to be run."""
     document = read_json(layout, blob_path(manifest.config.digest))
     config = document.get("config") or {}
-    if not isinstance(config, dict):
-        raise InvalidInput(f"config {manifest.config.digest} is malformed")
-    command = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
-    env = dict(str(entry).partition("=")[::2] for entry in config.get("Env") or ())
-    ports = [str(port).partition("/") for port in config.get("ExposedPorts") or ()]
+    try:
+        command = [*_texts(config.get("Entrypoint")), *_texts(config.get("Cmd"))]
+        env = [entry.partition("=") for entry in _texts(config.get("Env"))]
+        ports = [port.partition("/") for port in _texts(config.get("ExposedPorts"))]
+    except (AttributeError, TypeError) as error:
+        raise InvalidInput(f"config {manifest.config.digest} is malformed") from error
     return ImageConfig(
-        command=tuple(str(word) for word in command),
-        env=env,
+        command=tuple(command),
+        env={name: value for name, _, value in env},
         working_dir=str(config.get("WorkingDir") or "/"),
         user=str(config.get("User") or ""),
         ports=tuple(
@@ -195,6 +196,15 @@ def host_architecture() -> str:
     """Return this machine's architecture by its OCI (Go) name."""
     machine = platform.machine()
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+
+
+def _texts(value: object) -> list[str]:
+    """Return a list's texts or an object's keys, nothing for null. Raises TypeError."""
+    if value is None:
+        return []
+    if not isinstance(value, list | dict) or not all(isinstance(each, str) for each in value):
+        raise TypeError("neither a list of texts nor an object")
+    return list(value)
 
 
 def _choose(manifests: object) -> object:

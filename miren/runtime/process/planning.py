@@ -16,6 +16,7 @@ from miren.runtime.api import ContainerSpec
 from miren.runtime.images.layout import ImageConfig
 from miren.runtime.images.unpack import resolve_inside
 from miren.runtime.process.records import Plan
+from miren.runtime.process.strays import MARK
 
 __all__ = ["make_plan"]
 
@@ -44,6 +45,7 @@ def make_plan(
     env = {"HOSTNAME": spec.hostname, **config.env, **spec.env}
     folders = [str(_real(root, each)) for each in env.get("PATH", _DEFAULT_PATH).split(":")]
     env["PATH"] = ":".join([*folders, host_path])
+    env[MARK] = f"{instance}/{spec.id}"
     return Plan(
         instance=instance,
         argv=argv,
@@ -68,7 +70,8 @@ def _find(command: str, root: Path, working_dir: Path, folders: Sequence[str]) -
         candidate = Path(folder) / command
         if candidate.is_relative_to(root):
             candidate = _real(root, str(candidate.relative_to(root)))
-        if candidate.is_file() and os.access(candidate, os.X_OK):
+        # Access first: it is just False for a folder that may not even be looked into.
+        if os.access(candidate, os.X_OK) and candidate.is_file():
             return str(candidate)
     return f"{root}/{command}"
 

@@ -12,7 +12,8 @@ server on this runtime makes "process" its default class.
     <state>/containers/<id>/ what `records` describes
 
 All state is in these folders and in the processes, so a second server, or the same one later,
-finds everything. Only a process that makes itself a session of its own escapes stop and delete.
+finds everything. A process that makes itself a session of its own outlives the command; delete
+finds it by a mark in its environment (see `strays`).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from miren.runtime.images.unpack import unpack_image
 from miren.runtime.process.launching import launch
 from miren.runtime.process.planning import host_path, make_plan
 from miren.runtime.process.records import Record, judge, read_record, write_plan
+from miren.runtime.process.strays import kill_strays
 from miren.runtime.process.watching import Watching, wait_for_end
 
 __all__ = ["ProcessRuntime"]
@@ -227,10 +229,10 @@ class ProcessRuntime:
     async def _destroy(self, folder: Path) -> None:
         """Kill what the doomed folder's records name, then remove it; none is fine."""
         record = read_record(folder)
-        if record is not None and not await _ended_by(
-            record, signal.SIGKILL, within=_KILL_DEADLINE
-        ):
-            raise RuntimeFailure(f"{folder.name} was killed and still runs")
+        if record is not None:
+            if not await _ended_by(record, signal.SIGKILL, within=_KILL_DEADLINE):
+                raise RuntimeFailure(f"{folder.name} was killed and still runs")
+            await asyncio.to_thread(kill_strays, record.plan.env)
         with suppress(FileNotFoundError):
             await asyncio.to_thread(shutil.rmtree, folder)
 

@@ -47,10 +47,12 @@ async def test_a_reader_that_keeps_up_never_goes_back_to_the_history() -> None:
     fanout = Fanout(history)
     async with fanout.watch(EVERYTHING, after=0) as items:
         assert await next_item(items) == Bookmark(0)
-        for _ in range(3000):
+        # It always has something unread, but never much.
+        for number in range(3000):
             revision = history.commit()
             fanout.publish(revision.revision, revision.events)
-            assert await next_item(items) == revision
+            if number:
+                assert await next_item(items) == history.revisions[number - 1]
     assert history.replays == 0
 
 

@@ -19,6 +19,7 @@ import pytest
 from miren.base.ids import new_instance_id
 from miren.runtime.containerd.adapter import ContainerdRuntime
 from miren.runtime.containerd.daemon import ContainerdDaemon
+from miren.runtime.containerd.mounts import unmount_below
 from miren.runtime.containerd.purge import leftovers, purge
 from miren.runtime.network import Network
 from tests.runtime.containerd.sandboxes import IMAGE, Sandboxes, build_busybox
@@ -47,6 +48,12 @@ class Instance:
 
     def runtime(self) -> ContainerdRuntime:
         return ContainerdRuntime(self.daemon(), Network(self.id), instance=self.id)
+
+    def network(self) -> Network:
+        return Network(self.id)
+
+    async def unmount(self) -> None:
+        await unmount_below(self.base)
 
     async def purge(self) -> None:
         await purge(self.id, self.state_dir, self.run_dir)

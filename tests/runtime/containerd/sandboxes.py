@@ -16,7 +16,7 @@ IMAGE = "test/busybox"
 PAGE = "the page\n"
 PORT = 8080
 DEADLINE = 30.0
-_APPLETS = ("cat", "dd", "echo", "httpd", "id", "ip", "ls", "sh", "sleep", "tail", "wget")
+_APPLETS = ("cat", "dd", "echo", "httpd", "id", "ip", "nc", "printf", "sh", "sleep", "tail")
 
 SERVE = ("httpd", "-f", "-p", str(PORT), "-h", "/www")
 SLEEP = ("sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait")

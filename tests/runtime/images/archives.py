@@ -36,21 +36,26 @@ def layer_bytes(members: Sequence[Member]) -> bytes:
 
 
 def write_raw(
-    target: Path, layers: Sequence[bytes], *, diff_ids: Sequence[str] | None = None
+    target: Path,
+    layers: Sequence[bytes],
+    *,
+    diff_ids: Sequence[str] | None = None,
+    config: object = None,
 ) -> list[str]:
     """Write an image archive of these layers as they are; return the layers' digests."""
     blobs = [_blob(LAYER_TYPE, layer) for layer in layers]
     plain = [gzip.decompress(each) if each[:2] == b"\x1f\x8b" else each for each in layers]
     ids = [f"sha256:{hashlib.sha256(each).hexdigest()}" for each in plain]
     rootfs = {"type": "layers", "diff_ids": ids if diff_ids is None else list(diff_ids)}
-    config = _blob(CONFIG_TYPE, json.dumps({"config": {}, "rootfs": rootfs}).encode())
+    content = json.dumps({"config": config, "rootfs": rootfs}).encode()
+    config_blob = _blob(CONFIG_TYPE, content)
     document = {
         "schemaVersion": 2,
-        "config": _json(config.descriptor),
+        "config": _json(config_blob.descriptor),
         "layers": [_json(blob.descriptor) for blob in blobs],
     }
     manifest = _blob(MANIFEST_TYPE, json.dumps(document).encode())
-    write_archive(target, manifest.descriptor, [manifest, config, *blobs])
+    write_archive(target, manifest.descriptor, [manifest, config_blob, *blobs])
     return [blob.descriptor.digest for blob in blobs]
 
 

@@ -78,8 +78,12 @@ def test_a_layout_folder_is_kept_as_the_same_image(
     library: ImageLibrary, archive: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "layout"
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+
+    def extract(name: str, content: bytes) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+    rewrite(archive, tmp_path / "empty.tar", extract)
     assert library.add(folder, "a").digest == library.add(archive, "a").digest
 
 
@@ -154,6 +158,18 @@ def test_a_layer_that_is_no_tar_or_another_than_the_configs_is_refused(
         library.add(target, "odd")
     write_raw(target, [layer_bytes([])], diff_ids=[])
     with pytest.raises(InvalidInput, match="names other layers"):
+        library.add(target, "odd")
+
+
+@pytest.mark.parametrize(
+    "config", ["text", [1], {"Cmd": "sh"}, {"Env": [1]}, {"Entrypoint": 5}, {"ExposedPorts": 80}]
+)
+def test_a_config_of_the_wrong_shape_is_refused(
+    library: ImageLibrary, tmp_path: Path, config: object
+) -> None:
+    target = tmp_path / "odd.tar"
+    write_raw(target, [layer_bytes([])], config=config)
+    with pytest.raises(InvalidInput, match="config sha256:.* is malformed"):
         library.add(target, "odd")
 
 

@@ -47,7 +47,11 @@ async def runtime(tmp_path: Path, instance: str) -> AsyncIterator[ProcessRuntime
         await runtime.import_image(tmp_path / "image.tar", IMAGE)
         yield runtime
         await delete_all(runtime)
-    assert keepers(instance) == []
+
+    async def nothing_is_left() -> bool:
+        return keepers(instance) == [] and commands_below(tmp_path) == []
+
+    await eventually(nothing_is_left)
 
 
 def make_spec(folder: Path, *command: str) -> ContainerSpec:
@@ -116,6 +120,22 @@ async def test_what_a_command_left_in_the_background_ends_with_it(
 
     async def is_gone() -> bool:
         return not is_running(child)
+
+    await eventually(is_gone)
+
+
+async def test_delete_finds_what_left_the_commands_session(
+    runtime: ProcessRuntime, tmp_path: Path
+) -> None:
+    script = "setsid sh -c 'echo ready; exec sleep 1000' & wait"
+    spec = make_spec(tmp_path, "busybox", "sh", "-c", script)
+    await run_until(runtime, spec, "ready")
+    await runtime.stop(ID, grace=5)
+    assert len(commands_below(tmp_path)) == 1
+    await runtime.delete(ID)
+
+    async def is_gone() -> bool:
+        return commands_below(tmp_path) == []
 
     await eventually(is_gone)
 

@@ -1,0 +1,166 @@
+"""A real server in a folder of its own, driven as a person would: by commands and signals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from miren.rpc.calls import Calls
+from miren.runtime.containerd.processes import processes_with
+from miren.runtime.containerd.purge import leftovers, purge
+
+MIREN = Path(sys.executable).parent / "miren"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def eventually(check: Callable[[], Any], *, within: float = 30.0, told: str = "") -> Any:
+    """Return what `check` returns as soon as it is true; fail after `within` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        found = check()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within:g} s: {told or check}; last: {found!r}")
+        time.sleep(0.05)
+
+
+class Server:
+    """One `miren server` and its folders. `close` removes all it had on this host."""
+
+    def __init__(self) -> None:
+        # Short, because unix sockets live below it.
+        self.base = Path(tempfile.mkdtemp(prefix="mv"))
+        self.state, self.run_dir = self.base / "state", self.base / "run"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.starts = 0
+
+    @property
+    def calls(self) -> Calls:
+        return Calls(f"unix://{self.run_dir}/miren.sock")
+
+    @property
+    def instance(self) -> str:
+        return (self.state / "instance").read_text().strip()
+
+    @property
+    def log(self) -> str:
+        return (self.base / "server.log").read_text()
+
+    def start(self) -> None:
+        self.starts += 1
+        with (self.base / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [MIREN, "server", "--state-dir", self.state, "--run-dir", self.run_dir],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        eventually(self._answers, within=60, told="the server answers")
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log
+        return "is not running" not in self.cli("version").stdout
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> float:
+        """Stop it as an init system would; return how long that took."""
+        began = time.monotonic()
+        assert self._end(signal.SIGTERM) == 0, self.log
+        return time.monotonic() - began
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=30)
+        self.process = None
+        return code
+
+    def cli(self, *words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [MIREN, *words],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env={**os.environ, "MIREN_SERVER": f"unix://{self.run_dir}/miren.sock"},
+        )
+
+    def must(self, *words: str, text: str | None = None) -> str:
+        done = self.cli(*words, text=text)
+        assert done.returncode == 0, f"{words}: {done.stderr}\n{self.log}"
+        return done.stdout
+
+    def get(self, what: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.must("get", what, "-o", "json"))
+        return document
+
+    def apply(self, *documents: dict[str, Any]) -> None:
+        self.must("apply", "-f", "-", text="\n---\n".join(map(json.dumps, documents)))
+
+    def answer(self, name: str) -> str:
+        """Return what a sandbox answers over HTTP right now."""
+        address = self.get(f"sandbox/{name}")["status"]["address"]
+        return fetch(address)
+
+    def processes(self, name: str) -> dict[int, str]:
+        """Return the sandbox's processes on the host: runsc's sandbox and gofer, and the shim."""
+        uid = self.get(f"sandbox/{name}")["metadata"]["uid"]
+        return {
+            process.pid: process.arguments[0]
+            for process in processes_with(self.run_dir.resolve() / "containerd")
+            if any(uid in word for word in process.arguments)
+        }
+
+    def leftovers(self, *, of_containers: bool = False) -> Sequence[str]:
+        return asyncio.run(
+            leftovers(self.instance, self.state, self.run_dir, of_containers=of_containers)
+        )
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.kill()
+        if (self.state / "instance").exists():
+            asyncio.run(purge(self.instance, self.state, self.run_dir))
+        shutil.rmtree(self.base)
+
+
+def fetch(address: str, *, port: int = 8080) -> str:
+    with urllib.request.urlopen(f"http://{address}:{port}/", timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def sandbox(name: str, **spec: Any) -> dict[str, Any]:
+    container = {"image": "hello", "ports": [8080]}
+    return {
+        "kind": "Sandbox",
+        "metadata": {"name": name},
+        "spec": {"containers": [container], **spec},
+    }
+
+
+def running_server() -> Iterator[Server]:
+    """Yield a started server that has the image `hello`; remove all of it afterwards."""
+    server = Server()
+    try:
+        server.start()
+        server.must("image", "build", str(EXAMPLES / "01-hello" / "image"))
+        yield server
+    finally:
+        server.close()

@@ -1,0 +1,76 @@
+"""The JSON Schema of a kind agrees with what reading a document says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema
+import pytest
+
+from miren.base.errors import InvalidInput
+from miren.base.yaml import parse
+from miren.entities.gen import KINDS, App, Disk, Sandbox
+from miren.entities.jsonschema import json_schema
+from miren.entities.kinds import Kind, Kinds
+
+GOOD = """
+apiVersion: miren.dev/v1alpha1
+kind: Sandbox
+metadata: {name: hello, labels: {app: web}}
+spec:
+  containers:
+    - image: hello
+      ports: [8080, {port: 53, protocol: udp}]
+      env: {LOG_LEVEL: info, DB_URL: {secret: blog-db/url}}
+      memory: 64Mi
+      cpu: 0.5
+  volumes: [{disk: data, path: /data}]
+  gracePeriod: 1m30s
+---
+kind: App
+metadata: {name: blog, project: shop}
+spec: {image: blog, services: [{command: [serve], scale: 2, ports: [80]}]}
+---
+kind: Disk
+metadata: {name: data}
+"""
+
+
+@pytest.mark.parametrize("kind", [entity.kind for entity in KINDS], ids=str)
+def test_every_kind_has_a_valid_schema(kind: Kind) -> None:
+    schema = json_schema(kind)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert "status" not in schema["properties"]
+
+
+@pytest.mark.parametrize("document", [each.value for each in parse(GOOD, "good").documents])
+def test_documents_that_can_be_applied_are_valid(document: dict[str, Any]) -> None:
+    kind = Kinds(KINDS).of_document(None, document["kind"])
+    jsonschema.validate(document, json_schema(kind), cls=jsonschema.Draft202012Validator)
+    kind.entity.from_document(document)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "path"),
+    [
+        (Disk.kind, {"size": "10GB"}, ["spec", "size"]),
+        (Disk.kind, {"siz": "1Gi"}, ["spec"]),
+        (App.kind, {"services": [{"scale": -1}]}, ["spec", "services", 0, "scale"]),
+        (Sandbox.kind, {"containers": []}, ["spec", "containers"]),
+        (Sandbox.kind, {"containers": [{"image": "x", "ports": ["80"]}]}, None),
+        (
+            Sandbox.kind,
+            {"containers": [{"image": "x"}], "gracePeriod": "1w"},
+            ["spec", "gracePeriod"],
+        ),
+    ],
+)
+def test_documents_that_cannot_be_applied_are_not(
+    kind: Kind, spec: dict[str, Any], path: list[str | int] | None
+) -> None:
+    document = {"kind": kind.name, "metadata": {"name": "a"}, "spec": spec}
+    (error,) = jsonschema.Draft202012Validator(json_schema(kind)).iter_errors(document)
+    assert path is None or list(error.absolute_path) == path
+    with pytest.raises(InvalidInput):
+        kind.entity.from_document(document)
