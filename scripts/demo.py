@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -191,17 +190,22 @@ def run(demo: Demo, *, keep: bool) -> None:
         print("  .venv/bin/miren apply -f examples/   run the other examples")
 
 
+def _folder() -> Path:
+    """Return the demo's own place, the same each time, so that a run finds what the last left."""
+    if "MIREN_DEMO_DIR" in os.environ:
+        return Path(os.environ["MIREN_DEMO_DIR"])
+    if os.geteuid() == 0:
+        return Path("/var/lib/miren-demo")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "miren-demo"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return 1 with one sentence when something cannot be had."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--down", action="store_true")
     options = parser.parse_args(arguments)
-    # A fixed place, so that the next run finds what this one left; short, for unix sockets.
-    base = Path(
-        os.environ.get("MIREN_DEMO_DIR") or f"{tempfile.gettempdir()}/miren-demo-{os.geteuid()}"
-    )
-    demo = Demo(base, "containerd" if os.geteuid() == 0 and options.down else choose_runtime())
+    demo = Demo(_folder(), choose_runtime())
     try:
         if options.down:
             demo.step("stop the server and remove all it had", demo.clean)

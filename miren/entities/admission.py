@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from miren.base.errors import InvalidInput, Problem, Refused
-from miren.entities.attributes import attributes, values_at
+from miren.entities.attributes import attributes, found_at
 from miren.entities.entity import Entity
 from miren.entities.kinds import Scope
 
@@ -54,16 +54,17 @@ def _gained(new: Entity[Any, Any], old: Entity[Any, Any] | None) -> list[str]:
 
 def _immutable(new: Entity[Any, Any], old: Entity[Any, Any]) -> list[Problem]:
     fixed = [known for known in attributes(new.kind) if known.options.immutable]
-    if not fixed or new.spec is old.spec:
+    if not fixed:
         return []
     before, after = old.to_document(), new.to_document()
     problems = []
     for attribute in fixed:
-        was = list(values_at(before, attribute.path))
-        if was and was != list(values_at(after, attribute.path)):
+        was = list(found_at(before, attribute.path))
+        if was and was != list(found_at(after, attribute.path)):
+            told = ", ".join(map(str, was))
             problems.append(
                 Problem(
-                    f"cannot change from {', '.join(was)}: it is immutable",
+                    f"cannot change from {told}: it is immutable",
                     attribute.path,
                     hint="delete the entity and create it anew",
                 )

@@ -12,7 +12,7 @@ from miren.entities.kinds import Kind
 from miren.entities.model import Model, Options
 from miren.entities.reading import children
 
-__all__ = ["Attribute", "attributes", "values_at"]
+__all__ = ["Attribute", "attributes", "found_at", "values_at"]
 
 Path = tuple[str, ...]
 
@@ -47,17 +47,21 @@ def _walk(model: type[Model], path: Path) -> Iterator[Attribute]:
 
 
 def values_at(document: object, path: Path) -> Iterator[str]:
-    """Yield the values at a path as text; lists on the way give one value an element."""
-    if not path:
-        if isinstance(document, list | tuple):
-            for item in document:
-                yield from values_at(item, ())
-        elif isinstance(document, bool):
-            yield "true" if document else "false"
-        elif document is not None and not isinstance(document, Mapping):
-            yield str(document)
-    elif isinstance(document, list | tuple):
+    """Yield the scalars at a path as text; lists on the way give one value an element."""
+    for value in found_at(document, path):
+        if isinstance(value, bool):
+            yield "true" if value else "false"
+        elif not isinstance(value, Mapping):
+            yield str(value)
+
+
+def found_at(document: object, path: Path) -> Iterator[object]:
+    """Yield what is at a path, whatever it is; lists give one value an element."""
+    if isinstance(document, list | tuple):
         for item in document:
-            yield from values_at(item, path)
+            yield from found_at(item, path)
+    elif not path:
+        if document is not None:
+            yield document
     elif isinstance(document, Mapping):
-        yield from values_at(document.get(path[0]), path[1:])
+        yield from found_at(document.get(path[0]), path[1:])

@@ -51,5 +51,5 @@ def _schema_of(model: type[Model], definitions: dict[str, Any]) -> dict[str, Any
 class _Untitled(GenerateJsonSchema):
     """Leaves out titles, which would only say an attribute's name again."""
 
-    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002
+    def field_title_should_be_set(self, _schema: object, /) -> bool:
         return False

@@ -3,6 +3,9 @@
 A field is a leaf of the document (a scalar or a whole list), named by its JSON pointer
 (RFC 6901). A manager owns the leaves it last applied. Applying sets what the document says,
 removes what this manager once said and says no more, and leaves everybody else's alone.
+
+An empty map is a field too: it says that a component is there, and any map satisfies it, so it
+never stands in the way of what others put inside.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ __all__ = ["Managers", "Merge", "changed_leaves", "leaves", "merge", "merge_patc
 
 Document = dict[str, Any]
 Managers = Mapping[str, frozenset[str]]
+Leaves = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,39 +33,52 @@ class Merge:
 
 
 def merge(
-    stored: Document, managers: Managers, wanted: Document, *, manager: str, force: bool
+    stored: Document,
+    managers: Managers,
+    wanted: Document,
+    *,
+    manager: str,
+    force: bool,
+    shown: Document | None = None,
 ) -> Merge:
     """Return `stored` with `manager`'s `wanted` merged in.
 
-    Raises Conflict naming the other manager and the field when a field that another manager
-    owns would change, unless `force`, which takes the field over.
+    `shown` is `stored` with defaults filled in, where that is more: a default that somebody
+    applies in so many words is no change. Raises Conflict naming the other manager and the
+    field when a field that another manager owns would change, unless `force`, which takes the
+    field over.
     """
     mine = dict(leaves(wanted))
     others = {name: owned for name, owned in managers.items() if name != manager}
-    contested = _contested(stored, others, mine)
+    contested = _contested(dict(leaves(stored if shown is None else shown)), others, mine)
     if contested and not force:
         raise Conflict(
             "\n".join(f"{field} is managed by {name!r}" for field, name in contested),
             hint="leave these fields out, or take them over with --force",
         )
     lost = {field for field, _name in contested}
-    others = {name: owned - lost for name, owned in others.items()}
-    kept = frozenset[str]().union(*others.values())
+    after = _without_empty({**{n: owned - lost for n, owned in others.items()}, manager: mine})
+    kept = frozenset[str]().union(*after.values())
     document = copy.deepcopy(stored)
-    for pointer in managers.get(manager, frozenset()) - mine.keys() - kept:
-        _remove(document, pointer)
+    held = kept.union(*map(_above, kept))
+    for pointer in sorted(managers.get(manager, frozenset()) - kept):
+        _remove(document, pointer, held)
     for pointer, value in mine.items():
         _set(document, pointer, value)
-    return Merge(document, {**others, manager: frozenset(mine)})
+    return Merge(_in_order(document, wanted), after)
 
 
-def take_over(managers: Managers, changed: Iterable[str], *, manager: str) -> Managers:
-    """Return the managers after `manager` changed these fields without asking (update, patch)."""
-    moved = frozenset(changed)
-    if not moved:
+def take_over(managers: Managers, old: Document, new: Document, *, manager: str) -> Managers:
+    """Return the managers after `manager` made `old` into `new` without asking (update, patch).
+
+    What it changed is its own now; what it removed is nobody's.
+    """
+    changed = changed_leaves(old, new)
+    if not changed:
         return managers
-    rest = {name: owned - moved for name, owned in managers.items()}
-    return {**rest, manager: rest.get(manager, frozenset()) | moved}
+    rest = {name: owned - changed for name, owned in managers.items()}
+    mine = rest.get(manager, frozenset()) | (changed & dict(leaves(new)).keys())
+    return _without_empty({**rest, manager: mine})
 
 
 def changed_leaves(old: Document, new: Document) -> frozenset[str]:
@@ -96,16 +113,49 @@ def leaves(document: object, pointer: str = "") -> Iterator[tuple[str, object]]:
         yield pointer, document
 
 
-def _contested(
-    stored: Document, others: Managers, mine: Mapping[str, object]
-) -> list[tuple[str, str]]:
-    current = dict(leaves(stored))
+def _without_empty(managers: Mapping[str, Iterable[str]]) -> Managers:
+    """Return only managers that own something: the others are not stored either."""
+    return {name: frozenset(owned) for name, owned in managers.items() if owned}
+
+
+def _contested(current: Leaves, others: Managers, mine: Leaves) -> list[tuple[str, str]]:
+    """Return (field, manager) of what others own and setting `mine` would change or wipe."""
     return [
-        (pointer, name)
-        for pointer, value in mine.items()
+        (field, name)
         for name, owned in others.items()
-        if pointer in owned and current.get(pointer) != value
+        for field in sorted(set(_clashes(current, owned, mine)))
     ]
+
+
+def _clashes(current: Leaves, owned: frozenset[str], mine: Leaves) -> Iterator[str]:
+    for pointer in mine:
+        if pointer in owned and _changes(current, mine, pointer):
+            yield pointer
+        # A scalar or list of theirs where mine needs a map.
+        yield from (a for a in _above(pointer) if a in owned and not _is_map(current, a))
+    # Fields of theirs inside what mine makes a scalar or a list.
+    for pointer in owned & current.keys():
+        if any(mine.get(above, {}) != {} for above in _above(pointer)):
+            yield pointer
+
+
+def _changes(current: Leaves, mine: Leaves, pointer: str) -> bool:
+    if mine[pointer] == {} and _is_map(current, pointer):
+        return False
+    return pointer not in current or current[pointer] != mine[pointer]
+
+
+def _is_map(current: Leaves, pointer: str) -> bool:
+    """Return whether there is a map, or nothing: what is no leaf, or an empty map."""
+    return current.get(pointer, {}) == {}
+
+
+def _above(pointer: str) -> Iterator[str]:
+    """Yield the pointers of what holds the field, outermost first."""
+    at = pointer.find("/", 1)
+    while at > 0:
+        yield pointer[:at]
+        at = pointer.find("/", at + 1)
 
 
 def _steps(pointer: str) -> list[str]:
@@ -121,10 +171,10 @@ def _set(document: Document, pointer: str, value: object) -> None:
         document = inner
     if value == {} and isinstance(document.get(last), dict):
         return  # "some map" is satisfied by any map: it must not wipe what others put in
-    document[last] = value
+    document[last] = copy.deepcopy(value)
 
 
-def _remove(document: Document, pointer: str) -> None:
+def _remove(document: Document, pointer: str, held: frozenset[str]) -> None:
     *parents, last = _steps(pointer)
     trail = [document]
     for step in parents:
@@ -132,8 +182,20 @@ def _remove(document: Document, pointer: str) -> None:
         if not isinstance(inner, dict):
             return
         trail.append(inner)
+    here = trail[-1].get(last)
+    if isinstance(here, dict) and here:
+        return  # others have put something into what was an empty map
     trail[-1].pop(last, None)
-    # A component of which nothing is left goes too, but never spec or metadata themselves.
-    for depth in range(len(parents), 1, -1):
-        if not trail[depth]:
+    # A component of which nothing is left goes too, unless somebody owns it or a default in it;
+    # spec and metadata themselves stay.
+    for depth, above in reversed(list(enumerate(_above(pointer), start=1))):
+        if depth > 1 and not trail[depth] and above not in held:
             trail[depth - 1].pop(parents[depth - 1], None)
+
+
+def _in_order(document: Any, wanted: object) -> Any:
+    """Return the maps that `wanted` lists completely in its order: order shows in keyed lists."""
+    if not isinstance(document, dict) or not isinstance(wanted, Mapping):
+        return document
+    order = wanted if wanted.keys() == document.keys() else document
+    return {name: _in_order(document[name], wanted.get(name)) for name in order}

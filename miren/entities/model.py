@@ -9,6 +9,7 @@ metadata and is read back by `attributes.py`.
 from __future__ import annotations
 
 import base64
+import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -115,12 +116,21 @@ def labels_of(value: object) -> object:
 Labels = Annotated[Mapping[str, str], BeforeValidator(labels_of), AfterValidator(FrozenDict)]
 
 
-def _base64(value: bytes) -> str:
+def _decoded(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"must be base64: {error}") from error
+
+
+def _encoded(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
 #: Bytes, which are base64 text in documents.
-Base64 = Annotated[bytes, PlainSerializer(_base64, when_used="json")]
+Base64 = Annotated[bytes, BeforeValidator(_decoded), PlainSerializer(_encoded, when_used="json")]
 
 
 def _freeze(value: object) -> object:
@@ -236,7 +246,6 @@ class Model(BaseModel):
         serialize_by_alias=True,
         validate_default=True,
         hide_input_in_errors=True,
-        val_json_bytes="base64",
     )
 
     #: The attribute that a bare scalar stands for (`ports: [8080]`), set by `shorthand=`.

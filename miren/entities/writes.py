@@ -18,6 +18,7 @@ from miren.base.errors import (
 from miren.entities import keys
 from miren.entities.entity import Entity
 from miren.entities.kinds import Kinds
+from miren.entities.merging import Managers
 from miren.entities.records import Sidecar, derived_keys, encode, referenced, unique_values
 from miren.entities.store.api import (
     Compare,
@@ -30,7 +31,7 @@ from miren.entities.store.api import (
     Store,
 )
 
-__all__ = ["Stored", "Write", "commit"]
+__all__ = ["Moved", "Stored", "Write", "commit"]
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
@@ -45,16 +46,27 @@ class Stored(Generic[E]):
     sidecar: Sidecar
 
 
+class Moved(Conflict):
+    """The entity is not what the write was made from any more."""
+
+    def __init__(self, entity: Entity[Any, Any]) -> None:
+        super().__init__(
+            f"{entity} has changed since it was read",
+            hint="read it again and repeat the change",
+            entity=str(entity),
+        )
+
+
 class Write(Generic[E]):
     """What storing `new` over `old` takes. An entity whose deletion has begun and that no
     finalizer holds is removed instead.
     """
 
-    def __init__(self, new: E, old: Stored[E] | None, sidecar: Sidecar, kinds: Kinds) -> None:
+    def __init__(self, new: E, old: Stored[E] | None, managers: Managers, kinds: Kinds) -> None:
         self.new = new
         self.old = old
         self._kinds = kinds
-        self._sidecar = Sidecar(sidecar.managers, derived_keys(new))
+        self._sidecar = Sidecar(managers, derived_keys(new))
         if len(self._sidecar.derived) > _MOST_DERIVED:
             raise InvalidInput(
                 f"{new} has {len(self._sidecar.derived)} indexed values; "
@@ -141,28 +153,34 @@ class Write(Generic[E]):
         if self.old is not None and (
             not current or current[0].mod_revision != self.old.entity.revision
         ):
-            return Conflict(
-                f"{name} has changed since it was read",
-                hint="read it again and repeat the change",
-                entity=name,
-            )
-        for words, found in zip(self._new_unique.values(), rest, strict=False):
-            if found:
-                return Duplicate(
-                    f"{words} is taken by another {self.new.kind.singular}", entity=name
-                )
-        for words, found in zip(
-            self._new_refs.values(), rest[len(self._new_unique) :], strict=True
-        ):
-            if not found:
-                return MissingRef(words, hint="create it first", entity=name)
-        # Every guard holds by now: it was true again when the reads ran. Nothing was written.
-        return Conflict(f"{name} was busy", hint="try again", entity=name)
+            return Moved(self.new)
+        taken = [
+            f"{words} is taken by another {self.new.kind.singular}"
+            for words, found in zip(self._new_unique.values(), rest, strict=False)
+            if found
+        ]
+        if taken:
+            return Duplicate("\n".join(taken), entity=name)
+        targets = rest[len(self._new_unique) :]
+        missing = [
+            words
+            for words, found in zip(self._new_refs.values(), targets, strict=True)
+            if not found
+        ]
+        if missing:
+            return MissingRef("\n".join(missing), hint="create it first", entity=name)
+        raise AssertionError("guards and reads are one step: one of them says what failed")
 
 
-async def commit(store: Store, write: Write[E]) -> E:
-    """Run the write; return the entity as stored, or its last state when it was removed."""
-    result = await store.transact(write.compares(), write.then(), write.otherwise())
+async def commit(store: Store, write: Write[E], *, dry_run: bool = False) -> E:
+    """Run the write; return the entity as stored, or its last state when it was removed.
+
+    A dry run checks every guard in the same way, writes nothing, and leaves the revision alone.
+    """
+    then = () if dry_run else write.then()
+    result = await store.transact(write.compares(), then, write.otherwise())
     if not result.succeeded:
         raise write.refusal(result.reads)
+    if dry_run:
+        return write.new
     return write.new.with_metadata(resource_version=str(result.revision))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
+from miren.base.errors import Conflict, NotFound
 from miren.entities.client import Client, Listing, Selection
 from miren.entities.entity import Condition, ConditionStatus, Entity, OwnerReference, Partial
 from miren.entities.model import Model
@@ -98,9 +99,12 @@ class Context(Generic[E_co]):
 
     async def delete(self, entity: Entity[Any, Any]) -> None:
         """Begin the deletion of an entity, if it is still this very one."""
-        gone = await self.client.delete(
-            type(entity), entity.name, project=entity.project or None, uid=entity.uid
-        )
+        try:
+            gone = await self.client.delete(
+                type(entity), entity.name, project=entity.project or None, uid=entity.uid
+            )
+        except (NotFound, Conflict):
+            return  # it is gone already, or its name is another's by now
         self._wrote(gone)
 
     async def owned(self, kind: type[O]) -> tuple[O, ...]:

@@ -96,7 +96,7 @@ class Engine:
             self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(self, *exc: Any) -> bool | None:
+    async def __aexit__(self, *exc: object) -> bool | None:
         return await self._stack.__aexit__(*exc)
 
     @property

@@ -3,7 +3,7 @@
 A call is `POST /<package>.<Service>/<Method>` with a JSON object, answered by a JSON object; a
 stream is answered by one JSON object a line. Errors have the shape and codes of the Connect
 protocol (connectrpc.com/docs/protocol, "Error Codes"), and inside a stream they are a last line
-`{"error": {...}}`.
+`{"error": {...}}`. A stream with nothing to say sends the line `{}` every `HEARTBEAT` seconds.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from typing import Any
 from miren.base import errors
 from miren.base.errors import InvalidInput, MirenError, Problem
 
-__all__ = ["HTTP_STATUS", "TIMEOUT_HEADER", "error_from", "error_to"]
+__all__ = ["HEARTBEAT", "HTTP_STATUS", "TIMEOUT_HEADER", "error_from", "error_to"]
 
 TIMEOUT_HEADER = "Connect-Timeout-Ms"
+
+#: Longest a silent stream stays without a line, in seconds, so that both ends notice a dead peer.
+HEARTBEAT = 15.0
 
 HTTP_STATUS: Mapping[str, int] = {
     "canceled": 499,
@@ -53,6 +56,8 @@ _BY_CODE: Mapping[str, type[MirenError]] = {
     "unavailable": errors.Unavailable,
     "unknown": errors.OutcomeUnknown,
     "unimplemented": errors.Unimplemented,
+    "out_of_range": errors.Compacted,
+    "data_loss": errors.StoreReset,
 }
 
 
@@ -74,18 +79,23 @@ def error_to(error: MirenError) -> dict[str, Any]:
 
 
 def error_from(body: Mapping[str, Any]) -> MirenError:
-    """Return the error that `error_to` sent; anything else becomes a plain MirenError."""
+    """Return the error that `error_to` sent; of anything else, what its code and message say."""
     code, message = str(body.get("code", "unknown")), str(body.get("message", "no message"))
-    details = body.get("details") or [{}]
-    detail: Mapping[str, Any] = details[0] if isinstance(details[0], Mapping) else {}
+    detail = _detail(body.get("details"))
     kind = _BY_NAME.get(str(detail.get("type"))) or _BY_CODE.get(code, MirenError)
     hint, entity = detail.get("hint"), detail.get("entity")
     if issubclass(kind, InvalidInput):
-        problems = [
-            Problem(str(one["message"]), tuple(one.get("path", ())), hint=one.get("hint"))
-            for one in detail.get("problems", ())
-        ]
+        problems = [_problem(one) for one in detail.get("problems", ())]
         return kind(problems or message, hint=hint, entity=entity)
     if issubclass(kind, errors.Compacted):
         return kind(message, oldest=int(detail.get("oldest", 0)))
     return kind(message, hint=hint, entity=entity)
+
+
+def _detail(details: object) -> Mapping[str, Any]:
+    first = details[0] if isinstance(details, list) and details else None
+    return first if isinstance(first, Mapping) else {}
+
+
+def _problem(sent: Mapping[str, Any]) -> Problem:
+    return Problem(str(sent["message"]), tuple(sent.get("path", ())), hint=sent.get("hint"))

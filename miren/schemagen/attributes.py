@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import keyword
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 from miren.base.errors import Problem
-from miren.base.quantities import Duration, Quantity
 from miren.base.suggestions import closest
 from miren.base.yaml import Located
 from miren.schemagen.language import REFUSED_TYPES, SCALARS
 from miren.schemagen.model import Attribute, Component
 from miren.schemagen.names import camel, member_name, pascal, singular, snake
+from miren.schemagen.rules import NUMBERS, misplaced
+from miren.schemagen.values import converted
 
 __all__ = ["AttributeReader", "Scope"]
 
 Path = tuple[str | int, ...]
 
-_TEXTS = frozenset({"string", "keyword", "label", "ref", "bytes"})
-_NUMBERS = frozenset({"int", "float", "quantity", "duration"})
 
 #: Class bodies evaluate their annotations where an attribute of that name would hide these.
 _USED = frozenset({"bool", "bytes", "datetime", "field", "float", "int", "str", "tuple"})
-_UNINDEXED = frozenset({"component", "map", "json", "float", "bytes"})
 
 
 @dataclass(slots=True)
@@ -43,9 +38,15 @@ class Scope:
     module: str
     kinds: Mapping[str, str]  # folded name -> CamelCase kind
     classes: Mapping[str, str]
-    components: Mapping[str, Component]
+    components: dict[str, Component]
     problems: list[Problem] = field(default_factory=list)
     made: list[Component] = field(default_factory=list)
+    later: list[Callable[[], None]] = field(default_factory=list)
+
+    def add(self, component: Component) -> None:
+        """Take a component that this file defines."""
+        self.made.append(component)
+        self.components[component.name] = component
 
     def problem(
         self, path: Path, message: str, *, hint: str | None = None, key: bool = False
@@ -157,9 +158,7 @@ class AttributeReader:
         shorthand = self._snake_or_none(written.get("shorthand"))
         self.check_shorthand(shorthand, attributes, (*path, "shorthand"))
         doc = written.get("doc", "")
-        self._scope.made.append(
-            Component(class_name, self._scope.module, attributes, doc, shorthand)
-        )
+        self._scope.add(Component(class_name, self._scope.module, attributes, doc, shorthand))
         return class_name
 
     def check_shorthand(
@@ -215,54 +214,19 @@ class AttributeReader:
     # -- what goes together ----------------------------------------------------------------
 
     def _check(self, attribute: Attribute, written: Mapping[str, Any], path: Path) -> None:
-        for key, holds, message in self._rules(attribute, written):
-            if written.get(key) not in (None, False) and not holds:
-                self._scope.problem((*path, key), message, key=True)
+        for key, message in misplaced(attribute, written, is_kind=self._is_kind):
+            self._scope.problem((*path, key), message, key=True)
         if attribute.type == "enum":
             self._check_choices(attribute, path)
         if attribute.pattern is not None:
             self._check_pattern(attribute.pattern, (*path, "pattern"))
         if attribute.merge_key:
-            self._check_merge_key(attribute, (*path, "merge_key"))
+            here = (*path, "merge_key")
+            self._scope.later.append(lambda: self._check_merge_key(attribute, here))
         for low, high in (("min", "max"), ("min_length", "max_length")):
             least, most = getattr(attribute, low), getattr(attribute, high)
             if least is not None and most is not None and least > most:
                 self._scope.problem((*path, high), f"{high} is below {low}")
-
-    def _rules(
-        self, attribute: Attribute, written: Mapping[str, Any]
-    ) -> tuple[tuple[str, bool, str], ...]:
-        kind, type_ = self._is_kind, attribute.type
-        listed = attribute.many or type_ == "map"
-        on_kind = "stands on attributes of a kind only"
-        return (
-            ("choices", type_ == "enum", f"choices are for enums, this is of type {type_}"),
-            ("attrs", written["type"] == "component", "attrs are for type component"),
-            ("shorthand", written["type"] == "component", "shorthand is for type component"),
-            ("of", type_ == "map", f"of is for maps, this is of type {type_}"),
-            ("many", type_ not in ("map", "json"), f"a {type_} is never many"),
-            ("to", type_ == "ref", f"to is for refs, this is of type {type_}"),
-            ("owner", type_ == "ref" and not attribute.many, "an owner is a single ref"),
-            ("owner", kind and not attribute.status, f"owner {on_kind}, not of its status"),
-            (
-                "merge_key",
-                type_ == "component" and attribute.many,
-                "merge_key is for many components",
-            ),
-            ("min", type_ in _NUMBERS, f"min is for numbers, this is of type {type_}"),
-            ("max", type_ in _NUMBERS, f"max is for numbers, this is of type {type_}"),
-            ("pattern", type_ in ("string", "keyword", "label"), "pattern is for texts"),
-            ("min_length", listed or type_ in _TEXTS, "min_length is for texts, lists and maps"),
-            ("max_length", listed or type_ in _TEXTS, "max_length is for texts, lists and maps"),
-            ("indexed", type_ not in _UNINDEXED, f"a {type_} cannot be indexed"),
-            ("unique", type_ not in _UNINDEXED and not listed, f"this {type_} cannot be unique"),
-            ("unique", kind and not attribute.status, f"unique {on_kind}, not of its status"),
-            ("indexed", kind, f"indexed {on_kind}"),
-            ("immutable", not attribute.status, "a status is the controllers' to change"),
-            ("status", kind, f"status {on_kind}"),
-            ("required", not attribute.status, "nothing in a status is required"),
-            ("default", not attribute.required, "what is required needs no default"),
-        )
 
     def _check_choices(self, attribute: Attribute, path: Path) -> None:
         if not attribute.choices:
@@ -286,12 +250,9 @@ class AttributeReader:
             self._scope.problem(path, f"no usable regular expression: {reason}", hint=hint)
 
     def _check_merge_key(self, attribute: Attribute, path: Path) -> None:
-        made = {part.name: part for part in self._scope.made}
-        component = made.get(attribute.component) or self._scope.components.get(
-            attribute.component
-        )
+        component = self._scope.components.get(attribute.component)
         if component is None:
-            return  # a later component: checked by whoever compiles all of them
+            return  # it has problems of its own, which are said
         names = [known.name for known in component.attributes]
         if attribute.merge_key not in names:
             hint = closest(str(attribute.merge_key), names)
@@ -302,7 +263,7 @@ class AttributeReader:
     def _bound(
         self, name: str, attribute: Attribute, written: Mapping[str, Any], path: Path
     ) -> Any:
-        if name not in written or attribute.type not in _NUMBERS:
+        if name not in written or attribute.type not in NUMBERS:
             return None
         return self._converted(attribute, written[name], (*path, name))
 
@@ -343,82 +304,10 @@ class AttributeReader:
 
     def _converted(self, attribute: Attribute, value: object, path: Path) -> Any:
         try:
-            return _CONVERTERS[attribute.type](attribute, value)
-        except (ValueError, TypeError) as error:
+            return converted(attribute, value)
+        except ValueError as error:
             hint = None
             if attribute.type == "enum":
                 hint = closest(str(value), attribute.choices)
             self._scope.problem(path, str(error), hint=hint)
             return None
-
-
-def _text(_attribute: Attribute, value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text: quote it")
-    return value
-
-
-def _integer(_attribute: Attribute, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{value!r} is no whole number")
-    return value
-
-
-def _number(_attribute: Attribute, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
-    return float(value)
-
-
-def _flag(_attribute: Attribute, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{value!r} is neither true nor false")
-    return value
-
-
-def _choice(attribute: Attribute, value: object) -> str:
-    if value not in attribute.choices:
-        raise ValueError(f"{value!r} is none of {', '.join(attribute.choices)}")
-    return str(value)
-
-
-def _quantity(_attribute: Attribute, value: object) -> Quantity:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise TypeError(f"{value!r} is no quantity")
-    return Quantity(value if isinstance(value, int) else str(value))
-
-
-def _duration(attribute: Attribute, value: object) -> Duration:
-    return Duration.parse(_text(attribute, value))
-
-
-def _time(attribute: Attribute, value: object) -> str:
-    moment = datetime.fromisoformat(_text(attribute, value))
-    if moment.tzinfo is None:
-        raise ValueError(f"{value!r} has no time zone")
-    return moment.isoformat()
-
-
-def _bytes(attribute: Attribute, value: object) -> str:
-    text = _text(attribute, value)
-    try:
-        base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"no base64: {error}") from error
-    return text
-
-
-_CONVERTERS: dict[str, Callable[[Attribute, object], object]] = {
-    "string": _text,
-    "keyword": _text,
-    "label": _text,
-    "ref": _text,
-    "int": _integer,
-    "float": _number,
-    "bool": _flag,
-    "enum": _choice,
-    "quantity": _quantity,
-    "duration": _duration,
-    "time": _time,
-    "bytes": _bytes,
-}

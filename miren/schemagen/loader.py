@@ -25,6 +25,7 @@ from miren.schemagen.order import circles, in_order
 __all__ = ["load", "load_files"]
 
 Step = str | int
+_RESERVED = ("conditions", "observed_generation", "handled")
 _METADATA = ("name", "project", "uid", "generation", "creationTimestamp", "resourceVersion")
 
 
@@ -135,6 +136,8 @@ class _Compiler:
             self._compile_components(file, scope)
         schemas = [self._schema(file, scope) for file, scope in whole]
         for scope in scopes:
+            for check in scope.later:
+                check()
             self._problems.extend(scope.problems)
         if self._problems:
             return ()
@@ -181,8 +184,7 @@ class _Compiler:
             component = Component(
                 class_name, scope.module, attributes, options.get("doc", ""), shorthand, name
             )
-            scope.made.append(component)
-            self._components[class_name] = component
+            scope.add(component)
 
     # -- kinds -----------------------------------------------------------------------------
 
@@ -209,7 +211,8 @@ class _Compiler:
                 message = f"{attribute.name!r} is in the included component already"
                 scope.problem((*path, attribute.name), message, key=True)
             attributes = (*attributes, attribute)
-        self._check_reserved(scope, attributes, path)
+        for attribute in attributes:
+            self._check_attribute(scope, attribute, (*path, attribute.name))
         short = options.get("short", ())
         kind = Kind(
             name=class_name,
@@ -235,24 +238,24 @@ class _Compiler:
         for file in self._files:
             if file.whole and name in file.components:
                 # What is wrong with the component has been said where it is defined.
-                quiet = replace(scope, document=file.document, problems=[])
+                quiet = replace(scope, document=file.document, problems=[], later=[])
                 reader = AttributeReader(quiet, pascal(str(path[-1])), is_kind=True)
                 return reader.read_all(file.components[name], ("components", name))
         hint = closest(name, self._classes)
         scope.problem((*path, "$options", "include"), f"unknown component {name!r}", hint=hint)
         return ()
 
-    def _check_reserved(
-        self, scope: Scope, attributes: Sequence[Attribute], path: tuple[Step, ...]
-    ) -> None:
-        for attribute in attributes:
-            if attribute.status and attribute.name in (
-                "conditions",
-                "observed_generation",
-                "handled",
-            ):
-                message = f"{attribute.name!r} is reserved in every status"
-                scope.problem((*path, attribute.name), message, key=True)
+    def _check_attribute(self, scope: Scope, attribute: Attribute, path: tuple[Step, ...]) -> None:
+        if attribute.status and attribute.name in _RESERVED:
+            message = f"{attribute.name!r} is reserved in every status"
+            scope.problem(path, message, key=True)
+        if attribute.of is not None and self._is_indexed(attribute.of):
+            scope.problem(path, "nothing inside a map can be indexed", key=True)
+
+    def _is_indexed(self, attribute: Attribute) -> bool:
+        if attribute.indexed or attribute.component not in self._components:
+            return attribute.indexed
+        return any(map(self._is_indexed, self._components[attribute.component].attributes))
 
     def _columns(
         self, scope: Scope, kind: Kind, written: Mapping[str, str], path: tuple[Step, ...]

@@ -123,21 +123,32 @@ def load(
     """
     env = os.environ if environment is None else environment
     named = path or (Path(env["MIREN_CONFIG"]) if "MIREN_CONFIG" in env else None)
-    given = _read(named or default_config_path(), required=named is not None)
+    file = named or default_config_path()
+    given = _read(file, required=named is not None)
     sections = {one.name: one.default_factory for one in fields(Config)}
     problems = [
-        Problem(f"unknown section [{name}]", (), hint=closest(name, sections))
+        Problem(f"unknown section [{name}] in {file}", hint=closest(name, sections))
         for name in given
         if name not in sections
     ]
     made: dict[str, Any] = {}
     for name, factory in sections.items():
         kind: Any = factory
-        values = _values(name, kind, given.get(name, {}), env, flags or {}, problems)
-        made[name] = kind(**values)
+        found = _from_file(name, given.get(name, {}), str(file), problems)
+        found |= _from_environment(name, env)
+        found |= _from_flags(name, flags or {})
+        made[name] = kind(**_values(name, kind, found, problems))
     if problems:
         raise InvalidInput(problems)
     return Config(**made)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value and where it was given, for people."""
+
+    value: object
+    source: str
 
 
 def _read(path: Path, *, required: bool) -> Mapping[str, Any]:
@@ -147,41 +158,64 @@ def _read(path: Path, *, required: bool) -> Mapping[str, Any]:
         if required:
             raise InvalidInput(f"no configuration file {path}") from None
         return {}
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # not TOML, or not even UTF-8
         raise InvalidInput(f"{path}: {error}") from None
 
 
+def _from_file(
+    section: str, given: object, file: str, problems: list[Problem]
+) -> dict[str, _Given]:
+    if not isinstance(given, Mapping):
+        problems.append(Problem(f"must be a section (in {file})", (section,)))
+        return {}
+    return {name: _Given(value, file) for name, value in given.items()}
+
+
+def _from_environment(section: str, env: Mapping[str, str]) -> dict[str, _Given]:
+    prefix = f"MIREN_{section}_".upper()
+    return {
+        variable.removeprefix(prefix).lower(): _Given(value, variable)
+        for variable, value in env.items()
+        if variable.startswith(prefix)
+    }
+
+
+def _from_flags(section: str, flags: Mapping[str, str]) -> dict[str, _Given]:
+    return {
+        name.removeprefix(f"{section}."): _Given(value, "the command line")
+        for name, value in flags.items()
+        if name.startswith(f"{section}.")
+    }
+
+
 def _values(
-    section: str,
-    kind: type[Any],
-    given: object,
-    env: Mapping[str, str],
-    flags: Mapping[str, str],
-    problems: list[Problem],
+    section: str, kind: type[Any], found: Mapping[str, _Given], problems: list[Problem]
 ) -> dict[str, Any]:
+    """Return the values that `kind` takes; say what is wrong with the others."""
     assert is_dataclass(kind)
     hints = get_type_hints(kind)
-    if not isinstance(given, Mapping):
-        problems.append(Problem("must be a section", (section,)))
-        return {}
-    raw: dict[str, Any] = dict(given)
-    for name in hints:
-        variable = f"MIREN_{section}_{name}".upper()
-        if variable in env:
-            raw[name] = env[variable]
-        if f"{section}.{name}" in flags:
-            raw[name] = flags[f"{section}.{name}"]
     values = {}
-    for name, value in raw.items():
+    for name, given in found.items():
+        path = (section, name)
         if name not in hints:
-            problems.append(Problem("unknown key", (section, name), hint=closest(name, hints)))
-        elif (found := _convert(hints[name], value)) is not None:
-            values[name] = found
+            hint = closest(name, hints)
+            problems.append(Problem(f"unknown key (in {given.source})", path, hint=hint))
+        elif (value := _convert(hints[name], given.value)) is not None:
+            values[name] = value
         else:
-            wanted = get_args(hints[name])
-            words = f"one of {', '.join(wanted)}" if wanted else "a text"
-            problems.append(Problem(f"must be {words}, not {value!r}", (section, name)))
+            wanted = _words(hints[name])
+            message = f"must be {wanted}, not {given.value!r} (in {given.source})"
+            choices = get_args(hints[name])
+            problems.append(Problem(message, path, hint=closest(str(given.value), choices)))
     return values
+
+
+def _words(hint: Any) -> str:
+    if choices := get_args(hint):
+        return f"one of {', '.join(choices)}"
+    return "a path" if hint is Path else "a text"
 
 
 def _convert(hint: Any, value: object) -> Any:
@@ -189,4 +223,7 @@ def _convert(hint: Any, value: object) -> Any:
     choices = get_args(hint)
     if not isinstance(value, str) or (choices and value not in choices):
         return None
-    return Path(value).absolute() if hint is Path else value
+    if hint is Path:
+        # An empty path would be the working directory, which nobody means.
+        return Path(value).expanduser().absolute() if value else None
+    return value

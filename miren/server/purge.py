@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 
-from miren.base.errors import Refused
+from miren.base.errors import Refused, Unavailable
 from miren.rpc.calls import Calls
-from miren.base.errors import Unavailable
 from miren.server.config import Config
-from miren.server.runtimes import instance_of, open_runtime
+from miren.server.runtimes import instance_of
 
 __all__ = ["purge"]
 
@@ -17,35 +16,42 @@ __all__ = ["purge"]
 async def purge(config: Config, *, data: bool) -> list[str]:
     """Remove containers, network and containerd of this instance; with `data` all state too.
 
-    Returns a line for what was removed. Raises Refused while the server runs.
+    Whichever runtime made them: the folders tell. Returns a line for what was removed; raises
+    Refused while the server runs.
     """
     await asyncio.to_thread(_refuse_running, config)
+    state, run = config.server.state_dir, config.server.run_dir
     done: list[str] = []
-    instance = instance_of(config)
-    if config.runtime.adapter == "process":
-        async with open_runtime(config, instance) as runtime:
-            for container in await runtime.list():
-                await runtime.delete(container.id)
-                done.append(f"removed container {container.id}")
-    else:
+    if await asyncio.to_thread((state / "containerd").exists):
         from miren.runtime.containerd.purge import purge as purge_host
 
-        await purge_host(instance, config.server.state_dir, config.server.run_dir)
-        done.append(f"removed all containers and the network of instance {instance}")
-    for folder in (config.server.state_dir, config.server.run_dir) if data else ():
+        instance = instance_of(config)
+        await purge_host(instance, state, run)
+        done.append(f"removed the containers and the network of instance {instance}")
+    if await asyncio.to_thread((state / "containers").exists):
+        done += await _purge_processes(config)
+    for folder in (state, run) if data else ():
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         done.append(f"removed {folder}")
     return done
 
 
+async def _purge_processes(config: Config) -> list[str]:
+    from miren.runtime.process.runtime import ProcessRuntime
+
+    async with ProcessRuntime(config.server.state_dir, instance=instance_of(config)) as runtime:
+        containers = await runtime.list()
+        for container in containers:
+            await runtime.delete(container.id)
+        return [f"removed process {container.id}" for container in containers]
+
+
 def _refuse_running(config: Config) -> None:
+    calls = Calls(f"unix://{config.socket}", timeout=5)
     try:
-        status = Calls(f"unix://{config.socket}", timeout=5).call(
-            "miren.server.v1.Server/Status", {}
-        )
+        status = calls.call("miren.server.v1.Server/Status", {})
     except Unavailable:
         return
     raise Refused(
-        f"a server ({status['node']}) still runs at {config.socket}",
-        hint="stop it first",
+        f"a server ({status['node']}) still runs at {config.socket}", hint="stop it first"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from miren.entities.attributes import values_at
@@ -19,27 +19,25 @@ def columns(kind: Kind, *, with_project: bool) -> list[str]:
     return [*project, "NAME", *(column.title.upper() for column in kind.columns), "AGE"]
 
 
-def row(entity: Entity[Any, Any], *, with_project: bool, now: datetime) -> list[str]:
-    """Return an entity's cells, under the headings of `columns`."""
+def row(
+    entity: Entity[Any, Any], *, with_project: bool, now: datetime, gone: bool = False
+) -> list[str]:
+    """Return an entity's cells, under the headings of `columns`; `gone` says it was deleted."""
     document = entity.to_document()
     project = [entity.project] if with_project and entity.kind.scope is Scope.PROJECT else []
+    ending = "deleted" if gone else "deleting" if entity.is_deleting else None
     cells = [
-        ", ".join(values_at(document, tuple(column.path.split(".")))) or "-"
+        ending
+        if ending is not None and column.path == "status.phase"
+        else ", ".join(values_at(document, tuple(column.path.split(".")))) or "-"
         for column in entity.kind.columns
     ]
-    if entity.is_deleting:
-        cells = [
-            "deleting" if column.title == "Phase" else cell
-            for column, cell in zip(entity.kind.columns, cells, strict=True)
-        ]
     created = entity.metadata.creation_timestamp
-    return [*project, entity.name, *cells, age(now - created if created else None)]
+    return [*project, entity.name, *cells, "-" if created is None else age(now - created)]
 
 
-def age(span: Any) -> str:
+def age(span: timedelta) -> str:
     """Return a span of time in its largest one or two units: `45s`, `3m`, `2h5m`, `9d`."""
-    if span is None:
-        return "-"
     seconds = max(0, int(span.total_seconds()))
     units: Sequence[tuple[str, int]] = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
     for position, (unit, size) in enumerate(units):

@@ -95,9 +95,7 @@ def test_a_killed_sandbox_is_started_again_with_a_delay_and_says_why(
     assert "Hello" in server.answer("hello")
 
 
-def test_a_killed_containerd_comes_back_and_everything_goes_on(
-    server: Server, hello: str
-) -> None:
+def test_a_killed_containerd_comes_back_and_everything_goes_on(server: Server, hello: str) -> None:
     before = server.processes("hello")
     pid = ContainerdDaemon(server.state, server.run_dir).pid()
     assert pid is not None

@@ -76,7 +76,9 @@ def test_a_watch_sees_no_gap_and_no_repeat_over_a_restart(server: Server) -> Non
 
 def _history(server: Server) -> list[tuple[int, str, str]]:
     """Return the same changes as one fresh watch from the beginning tells them."""
-    now = int(server.calls.call("miren.entities.v1.Entities/List", {"kind": "sandbox"})["revision"])
+    now = int(
+        server.calls.call("miren.entities.v1.Entities/List", {"kind": "sandbox"})["revision"]
+    )
     found = []
     stream = server.calls.stream(
         "miren.entities.v1.Entities/Watch", {"kind": "sandbox", "after": "0"}

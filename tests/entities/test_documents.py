@@ -210,7 +210,8 @@ def test_every_mistake_of_every_file_is_shown_with_a_caret() -> None:
         "    1 | kind: Sandbx\n"
         "      |       ^\n"
         "      = help: did you mean 'Sandbox'?\n"
-        "two.yaml:2:18: error: must match [a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])? (at metadata.name)\n"
+        "two.yaml:2:18: error: must match [a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
+        " (at metadata.name)\n"
         "    2 | metadata: {name: A}\n"
         "      |                  ^"
     )

@@ -107,9 +107,20 @@ WRONG = {
         "",
     ),
     "merge_key unknown": (
-        "kinds: {a: {b: {type: component, many: true, merge_key: ^nam, attrs: {name: {type: int}}}}}",
+        "kinds: {a: {b: {type: component, many: true, merge_key: ^nam,"
+        " attrs: {name: {type: int}}}}}",
         "no attribute 'nam'",
         "'name'",
+    ),
+    "merge_key unknown in a later component": (
+        "components: {a: {b: {type: c, many: true, merge_key: ^x}}, c: {d: {type: int}}}",
+        "no attribute 'x'",
+        "",
+    ),
+    "default false and required": (
+        "kinds: {a: {b: {type: bool, required: true, ^default: false}}}",
+        "needs no default",
+        "",
     ),
     "shorthand unknown": (
         "kinds: {a: {b: {type: component, shorthand: ^nam, attrs: {name: {type: int}}}}}",
@@ -117,7 +128,8 @@ WRONG = {
         "'name'",
     ),
     "shorthand not alone": (
-        "components: {c: {$options: {shorthand: ^x}, x: {type: int}, y: {type: int, required: true}}}",
+        "components: {c: {$options: {shorthand: ^x}, x: {type: int},"
+        " y: {type: int, required: true}}}",
         "leaves out y",
         "",
     ),
@@ -138,9 +150,9 @@ WRONG = {
         "",
     ),
     "status in a component": ("components: {c: {d: {type: int, ^status: true}}}", "of a kind", ""),
-    "indexed in a component": (
-        "components: {c: {d: {type: int, ^indexed: true}}}",
-        "of a kind",
+    "indexed in a map": (
+        "kinds: {a: {^b: {type: map, of: c}}}\ncomponents: {c: {d: {type: int, indexed: true}}}",
+        "nothing inside a map can be indexed",
         "",
     ),
     "indexed json": ("kinds: {a: {b: {type: json, ^indexed: true}}}", "cannot be indexed", ""),
@@ -244,3 +256,25 @@ def test_a_component_may_be_used_before_it_is_defined_and_in_other_files() -> No
     )
     assert first.kinds[0].spec[0].component == "Outer"
     assert [part.name for part in second.components] == ["Inner", "Outer"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (
+            "kinds: {a: {phase: {type: enum, choices: [x]}}}\n"
+            "components: {a_phase: {b: {type: int}}}",
+            "APhase",
+        ),
+        ("kinds: {model: {b: {type: int}}}", "Model"),
+        ("components: {a_b: {c: {type: int}}, AB: {c: {type: int}}}", "AB"),
+    ],
+)
+def test_two_classes_of_one_name_are_refused(text: str, name: str) -> None:
+    ((_, _, _, message, _),) = problems_of(HEAD + text)
+    assert f"two things would become the class {name}" in message
+
+
+def test_two_files_that_would_become_one_module_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="two files would become the module 'x'"):
+        load([("a/x.yml", HEAD), ("b/x.yml", HEAD)])

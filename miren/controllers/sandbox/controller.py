@@ -15,7 +15,7 @@ from miren.controllers.sandbox.lifecycle import (
     step_for,
 )
 from miren.controllers.sandbox.plan import container_spec, is_current, log_path, tcp_ports
-from miren.controllers.sandbox.readiness import first_silent_port
+from miren.controllers.sandbox.readiness import Probe, first_silent_port
 from miren.entities.client import Client
 from miren.entities.gen import Disk, Sandbox
 from miren.entities.gen.compute import SandboxPhase, SandboxStatus
@@ -47,12 +47,19 @@ class SandboxController(
     """
 
     def __init__(
-        self, runtime: Runtime, *, node: str, logs: Path, default_class: str = "runsc"
+        self,
+        runtime: Runtime,
+        *,
+        node: str,
+        logs: Path,
+        default_class: str = "runsc",
+        probe: Probe = first_silent_port,
     ) -> None:
         self._runtime = runtime
         self._node = node
         self._logs = logs
         self._default_class = default_class
+        self._probe_ports = probe
 
     @index
     def by_uid(self, sandbox: Sandbox) -> Iterable[str]:
@@ -172,7 +179,7 @@ class SandboxController(
         ports = tcp_ports(sandbox)
         silent = None
         if container.address is not None:
-            silent = await first_silent_port(container.address, ports)
+            silent = await self._probe_ports(container.address, ports)
         if silent is None:
             ctx.status = sandbox.status.model_copy(
                 update={
@@ -198,9 +205,8 @@ class SandboxController(
             return self._ended(ctx, sandbox, None, "its container is gone")
         code = container.exit_code
         told = "exited, nobody saw how" if code is None else f"exited with code {code}"
-        return self._ended(
-            ctx, sandbox, code, container.reason and f"{told}: {container.reason}" or told
-        )
+        why = f"{told}: {container.reason}" if container.reason else told
+        return self._ended(ctx, sandbox, code, why)
 
     def _ended(
         self, ctx: Context[Sandbox], sandbox: Sandbox, code: int | None, why: str

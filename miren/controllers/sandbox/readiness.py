@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
-__all__ = ["first_silent_port"]
+__all__ = ["Probe", "first_silent_port"]
+
+#: (address, ports) -> the first port that does not answer, or None.
+Probe = Callable[[str, Iterable[int]], Awaitable[int | None]]
 
 
 async def first_silent_port(

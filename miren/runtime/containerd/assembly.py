@@ -37,7 +37,7 @@ async def assemble(host: Host, spec: ContainerSpec) -> None:
     if complete.exists() or address is None:
         return
     image = await host.images.runnable(await host.images.find(record.image))
-    await asyncio.to_thread(_write_files, host, spec, address)
+    await to_the_end(asyncio.to_thread(_write_files, host, spec, address))
     if await host.content.snapshot(record.snapshot) is None:
         await host.content.prepare_snapshot(record.snapshot, image.snapshot)
     await host.network.attach(spec.id, address)
@@ -110,7 +110,8 @@ async def take_apart(host: Host, id: ContainerId) -> None:
     await end(host, id)
     await host.content.remove_snapshot(str(id))
     await host.network.detach(id)
-    await asyncio.to_thread(_remove_files, host, id)
+    await cgroups.remove(host.cgroup(id))
+    await to_the_end(asyncio.to_thread(_remove_files, host, id))
     if record is None:
         return
     await host.containers.delete_record(record.id)
@@ -120,8 +121,9 @@ async def take_apart(host: Host, id: ContainerId) -> None:
 
 
 def _remove_files(host: Host, id: ContainerId) -> None:
-    cgroups.remove(host.cgroup(id))
-    for folder in (host.places.oci_container(id), host.places.container(id)):
-        if folder.exists():
-            shutil.rmtree(folder)
+    for path in (*host.places.oci_files(id), host.places.container(id)):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     host.places.shim_socket(id).unlink(missing_ok=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from collections.abc import Sequence
 from pathlib import Path
+
+from miren.base.errors import RuntimeFailure
 
 __all__ = [
     "can_limit_swap",
@@ -15,6 +19,7 @@ __all__ = [
 ]
 
 _ROOT = Path("/sys/fs/cgroup")
+_EMPTY_WITHIN = 5.0
 
 
 def hierarchies(root: Path = _ROOT) -> Sequence[Path]:
@@ -42,8 +47,20 @@ def process_ids(path: str) -> Sequence[int]:
     return sorted(found)
 
 
-def remove(path: str) -> None:
-    """Remove the control group and those below it; raise OSError while processes are in it."""
+async def remove(path: str) -> None:
+    """Remove the control group and those below it; raise RuntimeFailure while it is in use."""
+    deadline = asyncio.get_running_loop().time() + _EMPTY_WITHIN
+    while True:
+        try:
+            return _remove(path)
+        except OSError as error:
+            # A process that has ended is counted for a moment longer.
+            if error.errno != errno.EBUSY or asyncio.get_running_loop().time() > deadline:
+                raise RuntimeFailure(f"control group {path} cannot be removed: {error}") from error
+        await asyncio.sleep(0.01)
+
+
+def _remove(path: str) -> None:
     for folder in folders(path):
         below = [each for each in folder.rglob("*") if each.is_dir()]
         for each in [*sorted(below, reverse=True), folder]:

@@ -136,8 +136,8 @@ class Containers:
         request = {
             "container_id": id,
             "rootfs": mount_messages(root),
-            "stdout": f"file://{log}",
-            "stderr": f"file://{log}",
+            "stdout": log.as_uri(),
+            "stderr": log.as_uri(),
             "options": any_message(_OPTIONS_TYPE, options.SerializeToString()),
         }
         await self._connection.call(

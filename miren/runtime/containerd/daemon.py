@@ -20,7 +20,13 @@ from miren.base.errors import InvalidInput, MirenError, RuntimeFailure
 from miren.runtime.containerd.client import Containers
 from miren.runtime.containerd.connection import Connection
 from miren.runtime.containerd.places import Places
-from miren.runtime.containerd.processes import is_alive, processes_with, terminate, wait_ended
+from miren.runtime.containerd.processes import (
+    is_alive,
+    kill_all,
+    processes_with,
+    terminate,
+    wait_ended,
+)
 
 __all__ = ["ContainerdDaemon"]
 
@@ -106,7 +112,7 @@ class ContainerdDaemon:
             await terminate(pid, grace=5.0)
         pid = self._spawn()
         if not await self._answers(pid):
-            await terminate(pid, grace=0)
+            await kill_all([pid])
             raise RuntimeFailure(
                 f"containerd does not answer on {self.socket}: {self._last_words()}",
                 hint=f"see {self.log}",
@@ -125,7 +131,7 @@ class ContainerdDaemon:
         if binary is None:
             raise RuntimeFailure("containerd is not installed", hint="apt-get install containerd")
         places = self.places
-        for folder in (places.root, places.run):
+        for folder in (places.root, places.run, places.temporary):
             folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         places.config.write_text(
             _CONFIG.format(root=places.root, run=places.run, socket=places.socket)
@@ -137,7 +143,8 @@ class ContainerdDaemon:
             return os.posix_spawn(
                 binary,
                 [binary, "--config", str(places.config)],
-                {**os.environ, "PATH": _path()},
+                # What it mounts while it unpacks an image goes to its own folder as well.
+                {"PATH": _path(), "TMPDIR": str(places.temporary)},
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_DUP2, output, 1),

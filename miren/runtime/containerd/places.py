@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,11 @@ class Places:
         return self.root / "containerd.log"
 
     @property
+    def temporary(self) -> Path:
+        """Where containerd puts what it needs for a moment."""
+        return self.root / "tmp"
+
+    @property
     def socket(self) -> Path:
         """Where containerd listens."""
         return self.run / "containerd.sock"
@@ -76,9 +82,16 @@ class Places:
         """The folder of the container: the files it gets from the host."""
         return self.containers / str(id)
 
-    def oci_container(self, id: ContainerId) -> Path:
-        """What the OCI runtime knows of the container."""
-        return self.oci_state / NAMESPACE / str(id)
+    def oci_files(self, id: ContainerId) -> Sequence[Path]:
+        """What the OCI runtime keeps of the container: runc a folder, runsc files beside it."""
+        folder = self.oci_state / NAMESPACE
+        if not folder.is_dir():
+            return []
+        return [
+            path
+            for path in sorted(folder.iterdir())
+            if path.name == str(id) or path.name.startswith(f"{id}_")
+        ]
 
     def shim_socket(self, id: ContainerId) -> Path:
         """The socket of the container's shim, whose name is a digest of whom it serves."""

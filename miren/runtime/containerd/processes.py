@@ -10,8 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from miren.base.errors import RuntimeFailure
+
 __all__ = ["Process", "is_alive", "kill_all", "processes_with", "terminate", "wait_ended"]
 
+
+_KILLED_WITHIN = 10.0
 
 # containerd with its shims, the OCI runtimes, and what our wrapper goes through.
 _PROGRAMS = ("containerd", "exe", "runc", "runsc", "sh", "unshare")
@@ -89,21 +93,28 @@ def _reap(pid: int) -> None:
 async def terminate(pid: int, *, grace: float) -> None:
     """Ask the process to end, after `grace` seconds kill it, and wait until it has ended."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM if grace else signal.SIGKILL)
-    try:
-        async with asyncio.timeout(grace or 10.0):
+        os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(grace):
             await wait_ended(pid)
-    except TimeoutError:
-        if not grace:
-            raise
-        await terminate(pid, grace=0)
+            return
+    await kill_all([pid])
 
 
 async def kill_all(pids: Sequence[int]) -> None:
-    """Kill the processes and wait until they have ended; those that are gone are fine."""
-    for pid in pids:
+    """Kill the processes and wait until they have ended; those that are gone are fine.
+
+    Raises RuntimeFailure when one goes on all the same, as in an endless system call.
+    """
+    # 0 and negative numbers mean groups of processes, our own among them.
+    real = [pid for pid in pids if pid > 0]
+    for pid in real:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    async with asyncio.timeout(10.0):
-        for pid in pids:
-            await wait_ended(pid)
+    try:
+        async with asyncio.timeout(_KILLED_WITHIN):
+            for pid in real:
+                await wait_ended(pid)
+    except TimeoutError as error:
+        alive = ", ".join(str(pid) for pid in real if is_alive(pid))
+        raise RuntimeFailure(f"processes {alive} cannot be killed") from error

@@ -17,6 +17,7 @@ from miren.runtime.containerd import cgroups
 from miren.runtime.containerd.connection import Connection
 from miren.runtime.containerd.content import Content
 from miren.runtime.containerd.daemon import ContainerdDaemon
+from miren.runtime.containerd.locks import to_the_end
 from miren.runtime.containerd.mounts import mounts_below, unmount_below
 from miren.runtime.containerd.places import Places
 from miren.runtime.containerd.processes import kill_all, processes_with
@@ -42,8 +43,8 @@ async def purge(instance: str, state_dir: Path, run_dir: Path) -> None:
         places.shim_socket(id).unlink(missing_ok=True)
     await network.purge()
     await unmount_below(places.run, places.root)
-    cgroups.remove(_cgroup(instance))
-    await asyncio.to_thread(_remove_folders, places)
+    await cgroups.remove(_cgroup(instance))
+    await to_the_end(asyncio.to_thread(_remove_folders, places))
 
 
 def _remove_folders(places: Places) -> None:
@@ -94,10 +95,10 @@ def _left_of(places: Places, id: ContainerId) -> Sequence[str]:
         "folder": places.container(id),
         "netns": Names.of(id).netns_path,
         "bundle": places.bundle(id),
-        "OCI runtime's state": places.oci_container(id),
         "shim's socket": places.shim_socket(id),
     }
-    return [f"{what} {path}" for what, path in named.items() if path.exists()]
+    found = [f"{what} {path}" for what, path in named.items() if path.exists()]
+    return found + [f"OCI runtime's state {path}" for path in places.oci_files(id)]
 
 
 async def _snapshots(places: Places) -> Sequence[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import shutil
 import signal
 from datetime import UTC, datetime
@@ -84,8 +83,7 @@ async def kill(host: Host, task: Task) -> None:
     """Kill a live task and return when it has ended."""
     if task.status is TaskStatus.CREATED:
         # runsc refuses to signal what is not started yet; its sandbox is a process like others.
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(task.pid, signal.SIGKILL)
+        await kill_all([task.pid])
     else:
         with contextlib.suppress(NotFound):
             await host.containers.kill_task(task.id, signal.SIGKILL)
@@ -115,13 +113,17 @@ async def _cleaned_up(host: Host, id: ContainerId) -> None:
     bundle = host.places.bundle(id)
     try:
         async with asyncio.timeout(_KILLED_WITHIN):
-            while bundle.exists() or await asyncio.to_thread(_processes, host, id):
+            while await asyncio.to_thread(_is_busy, host, id):  # noqa: ASYNC110 - others set no event
                 await asyncio.sleep(0.02)
     except TimeoutError:
         await kill_all(_processes(host, id))
         await unmount_below(bundle)
         if bundle.exists():
-            await asyncio.to_thread(shutil.rmtree, bundle)
+            await to_the_end(asyncio.to_thread(shutil.rmtree, bundle))
+
+
+def _is_busy(host: Host, id: ContainerId) -> bool:
+    return host.places.bundle(id).exists() or bool(_processes(host, id))
 
 
 def _processes(host: Host, id: ContainerId) -> list[int]:

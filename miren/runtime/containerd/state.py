@@ -56,7 +56,7 @@ def record_labels(spec: ContainerSpec, instance: str, address: IPv4Address) -> M
     own = {
         _ADDRESS: str(address),
         _INSTANCE: instance,
-        _LOG: str(spec.log),
+        _LOG: str(spec.log.absolute()),
         _CLASS: spec.runtime_class,
     }
     return own | {f"{_OWNER}{key}": value for key, value in spec.labels.items()}

@@ -11,9 +11,13 @@ import asyncio
 import shlex
 from pathlib import Path
 
+from miren.base.errors import DeadlineExceeded
+
 __all__ = ["install_wrapper", "must_hide_sysctls", "wrapper_script"]
 
 _FLAGS = ("--platform=systrap", "--network=sandbox")
+
+_TIMEOUT = 10.0
 
 # What runsc itself reads below /proc/sys.
 _KEPT = ("vm/mmap_min_addr", "net/core/somaxconn")
@@ -51,8 +55,15 @@ async def must_hide_sysctls() -> bool:
     process = await asyncio.create_subprocess_exec(
         "unshare", "--net", "test", "-e", "/proc/sys/net/core/rmem_default"
     )
-    async with asyncio.timeout(10.0):
-        return await process.wait() == 0
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            return await process.wait() == 0
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"unshare did not end within {_TIMEOUT:g} s") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def install_wrapper(target: Path, runsc: Path) -> None:

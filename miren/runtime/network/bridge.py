@@ -56,9 +56,9 @@ class Network:
                 f"bridge {self._bridge} has the subnet {existing}, not {self._wanted}",
                 hint="stop all sandboxes and purge the network to change its subnet",
             )
+        self._subnet = existing or await self._choose()
         # The firewall stands before the first sandbox can be connected.
         await nft(install_script(self._instance))
-        self._subnet = existing or await self._choose()
         address = gateway(self._subnet)
         if not _exists(self._bridge):
             # A fixed hardware address: a bridge otherwise takes on that of its lowest port, and
@@ -103,6 +103,11 @@ class Network:
 
         What a cancelled or failed call leaves behind, `detach` removes.
         """
+        if address not in self.subnet:
+            raise RuntimeFailure(
+                f"{id} has the address {address}, outside of the network's {self.subnet}",
+                hint="the subnet was changed: delete the sandbox and start another",
+            )
         names = Names.of(id)
         await self.detach(id)
         await ip("netns", "add", names.netns)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from miren.base.errors import InvalidInput, Refused
+from miren.base.errors import Refused
 from miren.entities.client import (
     Actor,
     Added,
@@ -20,12 +20,13 @@ from miren.entities.client import (
     Event,
     Left,
     Modified,
-    Selection,
 )
-from miren.entities.entity import ConditionStatus, Entity, Partial
-from miren.entities.kinds import Kind, Kinds, Scope
+from miren.entities.entity import Entity, Partial
+from miren.entities.kinds import Kind, Kinds
 from miren.rpc.server import Call, Method, Stream, Unary
 from miren.server import tables
+from miren.server.services import requests
+from miren.server.services.awaiting import awaited
 
 __all__ = ["EntityService", "actor_of"]
 
@@ -72,59 +73,67 @@ class EntityService:
 
     def _as(self, call: Call, request: Message) -> Client:
         client = self._client.acting_as(actor_of(call, owner=self._owner))
-        project = request.get("project")
-        return client.in_project(_text(request, "project")) if project else client
+        project = requests.project(request)
+        return client.in_project(project) if project else client
 
     def _kind(self, request: Message) -> Kind:
-        return self._kinds.resolve(_text(request, "kind"))
+        return self._kinds.resolve(requests.text(request, "kind"))
 
     async def get(self, call: Call, request: Message) -> Message:
         """Return one entity."""
         kind = self._kind(request)
-        found = await self._as(call, request).get(kind.entity, _text(request, "name"))
+        found = await self._as(call, request).get(kind.entity, requests.text(request, "name"))
         return {"entity": found.to_document(), **self._table(request, kind, (found,))}
 
     async def list(self, call: Call, request: Message) -> Message:
         """Return a kind's entities at one revision."""
         kind = self._kind(request)
-        limit = request.get("limit", 0)
-        if not isinstance(limit, int) or limit < 0:
-            raise InvalidInput("limit must be a number")
         found = await self._as(call, request).list(
-            kind.entity, _selection(request, kind), limit=limit
+            kind.entity,
+            requests.selection(request, kind),
+            limit=requests.count(request, "limit") or 0,
         )
         answer: dict[str, Any] = {"revision": str(found.revision), "more": found.more}
-        if request.get("table"):
-            return {**answer, **self._table(request, kind, found.items)}
+        if requests.flag(request, "table"):
+            told = {"plural": kind.plural, "scope": kind.scope.value}
+            return {**answer, **told, **self._table(request, kind, found.items)}
         return {**answer, "items": [entity.to_document() for entity in found.items]}
 
     async def watch(self, call: Call, request: Message) -> AsyncIterator[Message]:
-        """Yield what changes after a revision; without one, first all that is there."""
+        """Yield what changes after a revision; without one, first all that is there.
+
+        With a name only that entity's changes; it must be there when the watch begins anew.
+        """
         kind, client = self._kind(request), self._as(call, request)
-        selection = _selection(request, kind)
-        after = request.get("after")
-        if after is None:
+        selection = requests.selection(request, kind)
+        name = requests.optional_text(request, "name")
+        if request.get("after") is None:
+            if name is not None:
+                await client.get(kind.entity, name)
             found = await client.list(kind.entity, selection)
             revision = found.revision
             for entity in found.items:
-                yield self._event(request, kind, Added(entity, entity.revision))
+                if name in (None, entity.name):
+                    yield self._event(request, kind, Added(entity, entity.revision))
             yield {"type": "BOOKMARK", "revision": str(revision)}
         else:
-            revision = _revision(after)
+            revision = requests.revision(request["after"], "after")
         async with client.watch(kind.entity, selection, after=revision) as events:
             async for event in events:
-                yield self._event(request, kind, event)
+                if isinstance(event, Bookmark) or name in (None, event.entity.name):
+                    yield self._event(request, kind, event)
 
     async def create(self, call: Call, request: Message) -> Message:
         """Store a new entity."""
         entity = self._entity(request)
-        stored = await self._as(call, request).create(entity, dry_run=_flag(request, "dryRun"))
+        dry_run = requests.flag(request, "dryRun")
+        stored = await self._as(call, request).create(entity, dry_run=dry_run)
         return {"entity": stored.to_document()}
 
     async def update(self, call: Call, request: Message) -> Message:
         """Write an entity over the resourceVersion it carries."""
         stored = await self._as(call, request).update(
-            self._entity(request), dry_run=_flag(request, "dryRun")
+            self._entity(request), dry_run=requests.flag(request, "dryRun")
         )
         return {"entity": stored.to_document()}
 
@@ -135,28 +144,25 @@ class EntityService:
 
     async def apply(self, call: Call, request: Message) -> Message:
         """Apply a document; `action` says what that came to."""
-        document = _object(request, "document")
-        kind = self._kinds.of_document(document.get("apiVersion"), str(document.get("kind", "")))
+        document = requests.document(request, "document")
+        kind = self._kinds.of_document(document.get("apiVersion"), document["kind"])
         partial: Partial[Any] = Partial(kind.entity, document)
         client = self._as(call, request)
         project = partial.project or None
         before = await client.get(kind.entity, partial.name, project=project, default=None)
         after = await client.apply(
             partial,
-            manager=str(request.get("manager") or "apply"),
-            force=_flag(request, "force"),
-            dry_run=_flag(request, "dryRun"),
+            manager=requests.optional_text(request, "manager") or "apply",
+            force=requests.flag(request, "force"),
+            dry_run=requests.flag(request, "dryRun"),
         )
-        action = "created" if before is None else "configured"
-        if before is not None and before == after:
-            action = "unchanged"
-        return {"entity": after.to_document(), "action": action}
+        return {"entity": after.to_document(), "action": _action(before, after)}
 
     async def patch(self, call: Call, request: Message) -> Message:
         """Change an entity by a JSON merge patch."""
         kind = self._kind(request)
         stored = await self._as(call, request).patch(
-            kind.entity, _text(request, "name"), _object(request, "patch")
+            kind.entity, requests.text(request, "name"), requests.patch(request)
         )
         return {"entity": stored.to_document()}
 
@@ -164,23 +170,22 @@ class EntityService:
         """Begin an entity's deletion; `gone` says whether it is over already."""
         kind = self._kind(request)
         left = await self._as(call, request).delete(
-            kind.entity, _text(request, "name"), uid=request.get("uid")
+            kind.entity, requests.text(request, "name"), uid=requests.optional_text(request, "uid")
         )
         return {"entity": left.to_document(), "gone": not left.metadata.finalizers}
 
     async def wait(self, call: Call, request: Message) -> Message:
         """Return when an entity is deleted, has a condition, or a phase."""
         kind = self._kind(request)
-        timeout = request.get("timeoutSeconds", 30)
-        if not isinstance(timeout, int | float) or not 0 < timeout <= _LONGEST_WAIT:
-            raise InvalidInput("timeoutSeconds must be a number of seconds")
+        uid = requests.optional_text(request, "uid")
         found = await self._as(call, request).wait(
             kind.entity,
-            _text(request, "name"),
-            _awaited(_text(request, "for"), request.get("uid")),
-            timeout=float(timeout),
+            requests.text(request, "name"),
+            awaited(requests.text(request, "for"), kind, uid=uid),
+            timeout=requests.span(request, "timeoutSeconds", default=30.0, most=_LONGEST_WAIT),
         )
-        return {"entity": found.to_document() if found is not None else None}
+        document = found.to_document() if found is not None else None
+        return {"entity": document, "kind": kind.singular}
 
     async def list_kinds(self, call: Call, request: Message) -> Message:
         """Return the kinds this server knows."""
@@ -200,15 +205,17 @@ class EntityService:
         }
 
     def _entity(self, request: Message) -> AnyEntity:
-        document = _object(request, "entity")
-        kind = self._kinds.of_document(document.get("apiVersion"), str(document.get("kind", "")))
+        document = requests.document(request, "entity")
+        kind = self._kinds.of_document(document.get("apiVersion"), document["kind"])
         return kind.entity.from_document(document)
 
-    def _table(self, request: Message, kind: Kind, items: tuple[AnyEntity, ...]) -> Message:
-        if not request.get("table"):
+    def _table(
+        self, request: Message, kind: Kind, items: tuple[AnyEntity, ...], *, gone: bool = False
+    ) -> Message:
+        if not requests.flag(request, "table"):
             return {}
-        wide, now = _flag(request, "allProjects"), datetime.now(UTC)
-        rows = [tables.row(item, with_project=wide, now=now) for item in items]
+        wide, now = requests.flag(request, "allProjects"), datetime.now(UTC)
+        rows = [tables.row(item, with_project=wide, now=now, gone=gone) for item in items]
         return {"columns": tables.columns(kind, with_project=wide), "rows": rows}
 
     def _event(self, request: Message, kind: Kind, event: Event[AnyEntity]) -> Message:
@@ -224,74 +231,18 @@ class EntityService:
             case Left(entity, revision):
                 name = "LEFT"
         message = {"type": name, "revision": str(revision)}
-        if request.get("table"):
-            return {**message, **self._table(request, kind, (entity,))}
+        if requests.flag(request, "table"):
+            return {**message, **self._table(request, kind, (entity,), gone=name == "DELETED")}
         return {**message, "entity": entity.to_document()}
 
 
-def _awaited(condition: str, uid: object) -> Any:
-    """Return the predicate of `delete`, `condition=Ready[=False]` or `phase=running`."""
-    what, _, rest = condition.partition("=")
-    if what == "delete":
-        return lambda entity: entity is None or (uid is not None and entity.uid != uid)
-    if what == "phase" and rest:
-        return lambda entity: entity is not None and getattr(entity.status, "phase", None) == rest
-    if what == "condition" and rest:
-        type, _, status = rest.partition("=")
-        wanted = status or ConditionStatus.TRUE
-
-        def holds(entity: AnyEntity | None) -> bool:
-            found = None if entity is None else entity.condition(type)
-            return (
-                entity is not None
-                and found is not None
-                and found.status.lower() == wanted.lower()
-                # An old word about an older spec does not count.
-                and found.observed_generation >= entity.metadata.generation
-            )
-
-        return holds
-    raise InvalidInput(
-        f"cannot wait for {condition!r}",
-        hint="say delete, condition=<Type>, condition=<Type>=False or phase=<phase>",
+def _action(before: AnyEntity | None, after: AnyEntity) -> str:
+    """Return what an apply came to. Status is left out: controllers write it meanwhile."""
+    if before is None or before.uid != after.uid:
+        return "created"
+    is_same = (before.spec, before.metadata.labels, before.metadata.annotations) == (
+        after.spec,
+        after.metadata.labels,
+        after.metadata.annotations,
     )
-
-
-def _selection(request: Message, kind: Kind) -> Selection:
-    everywhere = _flag(request, "allProjects") or kind.scope is Scope.CLUSTER
-    project = None if everywhere else str(request.get("project") or "default")
-    return Selection(project, _texts(request, "labels"), _texts(request, "fields"))
-
-
-def _text(request: Message, name: str) -> str:
-    value = request.get(name)
-    if not isinstance(value, str) or not value:
-        raise InvalidInput(f"{name} must be a text")
-    return value
-
-
-def _texts(request: Message, name: str) -> Mapping[str, str]:
-    value = request.get(name, {})
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise InvalidInput(f"{name} must be an object of texts")
-    return value
-
-
-def _object(request: Message, name: str) -> dict[str, Any]:
-    value = request.get(name)
-    if not isinstance(value, dict):
-        raise InvalidInput(f"{name} must be an object")
-    return value
-
-
-def _flag(request: Message, name: str) -> bool:
-    value = request.get(name, False)
-    if not isinstance(value, bool):
-        raise InvalidInput(f"{name} must be true or false")
-    return value
-
-
-def _revision(value: object) -> int:
-    if isinstance(value, str) and value.isdecimal():
-        return int(value)
-    raise InvalidInput("after must be a revision, as a watch or list gave it")
+    return "unchanged" if is_same else "configured"

@@ -29,13 +29,16 @@ class TestSQLiteStore(StoreContract):
         return make
 
 
-class TestRelaxedSQLiteStore(StoreContract):
-    @pytest.fixture
-    def open_store(self, tmp_path: Path) -> OpenStore:
-        def make() -> Store:
-            return SQLiteStore(str(tmp_path / "store.db"), durability="relaxed")
-
-        return make
+async def test_relaxed_durability_flushes_less_and_keeps_what_was_written(tmp_path: Path) -> None:
+    path = str(tmp_path / "store.db")
+    async with SQLiteStore(path, durability="relaxed") as store:
+        assert store._open
+        assert store._open.writer._connection.execute("PRAGMA synchronous").get == 1
+        await put(store, "/a", b"1")
+    async with SQLiteStore(path) as store:
+        assert store._open
+        assert store._open.writer._connection.execute("PRAGMA synchronous").get == 2
+        assert await store.get("/a") is not None
 
 
 async def test_sixty_four_writers_share_commits(tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ class SQLiteMachine(StoreMachine):
 
 
 _SETTINGS = settings(
-    max_examples=100,
+    max_examples=60,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

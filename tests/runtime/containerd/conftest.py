@@ -58,6 +58,11 @@ class Instance:
     async def purge(self) -> None:
         await purge(self.id, self.state_dir, self.run_dir)
 
+    async def remove(self) -> None:
+        """Purge, and remove the folders too."""
+        await self.purge()
+        await asyncio.to_thread(shutil.rmtree, self.base)
+
     async def leftovers(self, *, of_containers: bool = True) -> Sequence[str]:
         return await leftovers(self.id, self.state_dir, self.run_dir, of_containers=of_containers)
 
@@ -66,8 +71,7 @@ def purge_dead_runs() -> None:
     for note in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/owner"):
         pid, id = note.read_text().split()
         if not Path("/proc", pid).exists():
-            asyncio.run(Instance(id, note.parent).purge())
-            shutil.rmtree(note.parent)
+            asyncio.run(Instance(id, note.parent).remove())
 
 
 def new_instance() -> Instance:

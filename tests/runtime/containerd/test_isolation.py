@@ -129,6 +129,14 @@ async def test_mounts_are_shown_and_read_only_ones_stay_as_they_are(
     assert not (fixed / "file").exists()
 
 
+async def test_a_log_may_have_any_name(sandboxes: Sandboxes) -> None:
+    log = sandboxes.logs / "100% of #1?" / "the log"
+    spec = replace(sandboxes.spec("echo", "said"), log=log)
+    await sandboxes.runtime.create(spec)
+    await sandboxes.ended((await sandboxes.runtime.start(spec.id)).id)
+    assert log.read_text() == "said\n"
+
+
 @pytest.mark.parametrize(
     ("user", "expected"),
     [

@@ -169,7 +169,7 @@ def test_a_config_of_the_wrong_shape_is_refused(
 ) -> None:
     target = tmp_path / "odd.tar"
     write_raw(target, [layer_bytes([])], config=config)
-    with pytest.raises(InvalidInput, match="config sha256:.* is malformed"):
+    with pytest.raises(InvalidInput, match=r"config sha256:.* is malformed"):
         library.add(target, "odd")
 
 

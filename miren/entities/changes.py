@@ -1,0 +1,154 @@
+"""What a write makes of an entity: create, update, apply and patch as pure functions.
+
+Managers own spec, labels and annotations. For merging, a document holds only these, without
+defaults (which nobody owns) and with keyed lists as maps.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from miren.base.errors import InvalidInput, Problem
+from miren.entities.entity import Entity, Metadata, OwnerReference, Partial
+from miren.entities.keyed_lists import keyed, listed
+from miren.entities.merging import Managers, leaves, merge, merge_patch, take_over
+from miren.entities.reading import expand, read
+from miren.entities.writes import Stored
+
+__all__ = ["Change", "applied", "fresh", "patched", "updated"]
+
+E = TypeVar("E", bound=Entity[Any, Any])
+Document = dict[str, Any]
+
+_PATCHABLE = ("labels", "annotations", "finalizers", "ownerReferences")
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[E]):
+    """The entity as it should be stored, and who manages what in it then."""
+
+    entity: E
+    managers: Managers
+
+
+def updated(old: Stored[E], wanted: E, *, manager: str) -> Change[E]:
+    """Return `old` with spec and writable metadata of `wanted`."""
+    names = ("labels", "annotations", "finalizers", "owner_references")
+    written = {name: getattr(wanted.metadata, name) for name in names}
+    new = replace(old.entity, spec=wanted.spec).with_metadata(**written)
+    return _taken_over(old, new, manager)
+
+
+def fresh(partial: Partial[E], *, manager: str) -> Change[E]:
+    """Return a new entity of what `partial` says; raise InvalidInput if that is not enough."""
+    given = partial.document["metadata"]
+    known = ("name", "project", *_PATCHABLE)
+    head = {key: given[key] for key in known if given.get(key)}
+    wanted = _wanted(partial)
+    document = {"metadata": head, "spec": listed(partial.type.kind.spec, wanted.get("spec", {}))}
+    owned = frozenset(pointer for pointer, _ in leaves(wanted))
+    return Change(partial.type.from_document(document), {manager: owned} if owned else {})
+
+
+def applied(old: Stored[E], partial: Partial[E], *, manager: str, force: bool) -> Change[E]:
+    """Return `old` with exactly the fields of `partial` as the manager's.
+
+    Owners that it names are added; who owns an entity is never taken back by applying.
+    """
+    merged = merge(
+        _managed(old.entity, defaults=False),
+        old.sidecar.managers,
+        _wanted(partial),
+        manager=manager,
+        force=force,
+        shown=_managed(old.entity, defaults=True),
+    )
+    new = _with(old.entity, merged.document)
+    owners = _joined(new.metadata.owner_references, _owners(partial))
+    return Change(new.with_metadata(owner_references=owners), merged.managers)
+
+
+def patched(old: Stored[E], patch: Mapping[str, Any], *, manager: str) -> Change[E]:
+    """Return `old` changed by a JSON merge patch of spec and writable metadata."""
+    spec_model = type(old.entity).kind.spec
+    metadata = expand(Metadata, patch.get("metadata") or {})
+    problems = [_unpatchable((part,)) for part in patch if part not in ("spec", "metadata")]
+    if isinstance(metadata, Mapping):
+        known = old.entity.to_document()["metadata"]
+        problems += [
+            _unpatchable(("metadata", part))
+            for part, value in metadata.items()
+            if part not in _PATCHABLE and known.get(part) != value
+        ]
+    if problems:
+        raise InvalidInput(problems, entity=str(old.entity))
+    wanted = {"metadata": metadata}
+    if "spec" in patch:
+        wanted["spec"] = expand(spec_model, patch["spec"])
+    document = merge_patch(old.entity.to_document(), wanted)
+    found = type(old.entity).from_document(
+        {"metadata": document.get("metadata", {}), "spec": document.get("spec", {})}
+    )
+    new = replace(old.entity, metadata=found.metadata, spec=found.spec)
+    return _taken_over(old, new, manager)
+
+
+def _unpatchable(path: tuple[str, ...]) -> Problem:
+    if path == ("status",):
+        return Problem("is written by controllers: leave it out", path)
+    return Problem("cannot be patched", path, hint="spec, labels and annotations can")
+
+
+def _taken_over(old: Stored[E], new: E, manager: str) -> Change[E]:
+    before, after = _managed(old.entity, defaults=True), _managed(new, defaults=True)
+    managers = take_over(old.sidecar.managers, before, after, manager=manager)
+    return Change(new, managers)
+
+
+def _managed(entity: Entity[Any, Any], *, defaults: bool) -> Document:
+    """Return the part of an entity that managers own, as a document for merging."""
+    model = entity.kind.spec
+    spec = entity.spec.model_dump(mode="json", exclude_none=True, exclude_defaults=not defaults)
+    metadata = entity.metadata.model_dump(mode="json", include={"labels", "annotations"})
+    return _without_empty(metadata, keyed(model, spec))
+
+
+def _wanted(partial: Partial[E]) -> Document:
+    document, model = copy.deepcopy(dict(partial.document)), partial.type.kind.spec
+    if "status" in document:
+        raise InvalidInput("status is written by controllers: leave it out")
+    spec = expand(model, document.get("spec") or {})
+    return _without_empty(document.get("metadata", {}), keyed(model, spec))
+
+
+def _without_empty(metadata: Mapping[str, Any], spec: Any) -> Document:
+    """Return both parts; an empty one is no field, so it is left out."""
+    names = ("labels", "annotations")
+    some = {part: dict(metadata[part]) for part in names if metadata.get(part)}
+    return {part: value for part, value in (("metadata", some), ("spec", spec)) if value}
+
+
+def _with(entity: E, document: Document) -> E:
+    """Return the entity with spec, labels and annotations from a merged document."""
+    kind, metadata = type(entity).kind, entity.to_document()["metadata"]
+    for part in ("labels", "annotations"):
+        metadata[part] = document.get("metadata", {}).get(part, {})
+    spec = listed(kind.spec, document.get("spec", {}))
+    found = type(entity).from_document({"metadata": metadata, "spec": spec})
+    return replace(entity, metadata=found.metadata, spec=found.spec)
+
+
+def _owners(partial: Partial[E]) -> tuple[OwnerReference, ...]:
+    given = partial.document["metadata"].get("ownerReferences", ())
+    document = {"name": partial.name, "ownerReferences": given}
+    return read(Metadata, document, path=("metadata",)).owner_references
+
+
+def _joined(
+    owners: tuple[OwnerReference, ...], more: tuple[OwnerReference, ...]
+) -> tuple[OwnerReference, ...]:
+    known = {owner.uid for owner in owners}
+    return (*owners, *(owner for owner in more if owner.uid not in known))

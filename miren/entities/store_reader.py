@@ -1,0 +1,202 @@
+"""The reading half of the store client: get, list, watch, wait."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Self, TypeVar, cast
+
+from miren.base.errors import Compacted, DeadlineExceeded, NotFound
+from miren.entities import keys
+from miren.entities.client import Actor, Bookmark, Event, Listing, Mutators, Selection
+from miren.entities.entity import Entity
+from miren.entities.kinds import Kinds, Scope
+from miren.entities.reading import closest
+from miren.entities.records import decode
+from miren.entities.selecting import Selector, events_of
+from miren.entities.store.api import Bookmark as StoreBookmark
+from miren.entities.store.api import KeyRange, KeyValue, Revision, Store
+
+__all__ = ["StoreReader"]
+
+E = TypeVar("E", bound=Entity[Any, Any])
+
+_ROOT = Actor("root", is_admin=True)
+_MISSING = cast("Any", object())
+_PAGE = 100  # entries read at least for a limited list, of which some may not match
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreReader:
+    """Reads entities out of a store; see `Client` for what each verb promises."""
+
+    store: Store
+    kinds: Kinds
+    project: str = "default"
+    actor: Actor = _ROOT
+    mutators: Mutators = ()
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    rng: random.Random | None = None
+
+    def in_project(self, project: str) -> Self:
+        """Return this client with another default project."""
+        return replace(self, project=project)
+
+    def acting_as(self, actor: Actor) -> Self:
+        """Return this client with another actor."""
+        return replace(self, actor=actor)
+
+    async def revision(self) -> int:
+        """Return the store's newest revision."""
+        return (await self.store.status()).revision
+
+    async def get(
+        self, kind: type[E], name: str, *, project: str | None = None, default: Any = _MISSING
+    ) -> Any:
+        """Return one entity; see `Client.get`."""
+        stored = await self.store.get(self._key(kind, name, project))
+        if stored is not None:
+            return decode(kind, stored)
+        if default is not _MISSING:
+            return default
+        raise await self._not_found(kind, name, project)
+
+    async def list(
+        self,
+        kind: type[E],
+        selection: Selection = Selection(),  # noqa: B008  # frozen: one for all is right
+        *,
+        limit: int = 0,
+        after: E | None = None,
+        revision: int = 0,
+    ) -> Listing[E]:
+        """Return entities at one revision; see `Client.list`."""
+        selector = Selector(kind, selection)
+        cursor = None if after is None else selector.cursor(after)
+        found: list[E] = []
+        while True:
+            page = await self.store.list(
+                selector.range(),
+                revision=revision,
+                limit=limit and max(limit, _PAGE),
+                after=cursor,
+            )
+            revision = page.revision
+            for item in page.items:
+                cursor = item.key
+                entity = await self._entity_of(selector, item, revision)
+                if entity is None or not selector.matches(entity):
+                    continue
+                found.append(entity)
+                if len(found) == limit:
+                    more = page.more or item is not page.items[-1]
+                    return Listing(tuple(found), revision, more)
+            if not page.more:
+                return Listing(tuple(found), revision)
+
+    @asynccontextmanager
+    async def watch(
+        self,
+        kind: type[E],
+        selection: Selection = Selection(),  # noqa: B008  # frozen: one for all is right
+        *,
+        after: int,
+    ) -> AsyncIterator[AsyncIterator[Event[E]]]:
+        """Deliver changes later than `after`; see `Client.watch`."""
+        selector = Selector(kind, selection)
+        scope = keys.entity_range(kind.kind, selector.selection.project)
+        async with self.store.watch(scope, after=after) as revisions:
+            yield _typed_events(revisions, selector)
+
+    async def wait(
+        self,
+        kind: type[E],
+        name: str,
+        until: Callable[[E | None], bool],
+        *,
+        project: str | None = None,
+        timeout: float,
+    ) -> E | None:
+        """Return the entity once `until` holds; see `Client.wait`."""
+        last: E | None = None
+        key = self._key(kind, name, project)
+        deadline = asyncio.timeout(timeout)
+        try:
+            async with deadline:
+                async for stored in _versions(self.store, key):
+                    last = decode(kind, stored) if stored else None
+                    if until(last):
+                        break
+        except TimeoutError:
+            if not deadline.expired():
+                raise  # it was `until` that raised it
+            state = "it does not exist" if last is None else f"it is {_state(last)}"
+            raise DeadlineExceeded(
+                f"waited {timeout:g} s for {kind.kind.singular}/{name}: {state}",
+                entity=f"{kind.kind.singular}/{name}",
+            ) from None
+        return last
+
+    def _project(self, kind: type[Entity[Any, Any]], project: str | None) -> str:
+        return "" if kind.kind.scope is Scope.CLUSTER else project or self.project
+
+    def _key(self, kind: type[Entity[Any, Any]], name: str, project: str | None) -> str:
+        return keys.entity_key(kind.kind, self._project(kind, project), name)
+
+    async def _entity_of(self, selector: Selector[E], item: KeyValue, revision: int) -> E | None:
+        """Return the entity that an entry of the range read is, or names."""
+        if not selector.by_index:
+            return decode(selector.kind, item)
+        project, name = keys.name_in(item.key)
+        key = keys.entity_key(selector.kind.kind, project, name)
+        stored = await self.store.get(key, revision=revision)
+        return None if stored is None else decode(selector.kind, stored)
+
+    async def _not_found(self, kind: type[E], name: str, project: str | None) -> NotFound:
+        where = self._project(kind, project)
+        page = await self.store.list(
+            keys.entity_range(kind.kind, where), limit=200, keys_only=True
+        )
+        hint = closest(name, [keys.name_in(item.key)[1] for item in page.items])
+        suffix = f" in project {where!r}" if where not in ("", "default") else ""
+        word = kind.kind.singular
+        return NotFound(f"{word} {name!r} not found{suffix}", hint=hint, entity=f"{word}/{name}")
+
+
+async def _versions(store: Store, key: str) -> AsyncIterator[KeyValue | None]:
+    """Yield a key's value now (None: there is none) and after every change."""
+    scope = KeyRange.key(key)
+    while True:
+        page = await store.list(scope)
+        yield page.items[0] if page.items else None
+        try:
+            async with store.watch(scope, after=page.revision) as changes:
+                async for change in changes:
+                    for event in change.events if isinstance(change, Revision) else ():
+                        yield event.current
+        except Compacted:
+            continue  # what it was in between nobody knows: look at what it is now
+
+
+async def _typed_events(
+    revisions: AsyncIterator[Revision | StoreBookmark], selector: Selector[E]
+) -> AsyncIterator[Event[E]]:
+    async for change in revisions:
+        found = False
+        for event in events_of(change, selector):
+            found = True
+            yield event
+        if not found:
+            yield Bookmark(change.revision)
+
+
+def _state(entity: Entity[Any, Any]) -> str:
+    if entity.is_deleting:
+        return f"being deleted, held by {', '.join(entity.metadata.finalizers)}"
+    phase = getattr(entity.status, "phase", None)
+    told = [f"{c.type}={c.status} ({c.reason}: {c.message})" for c in entity.conditions]
+    return "; ".join([*([str(phase)] if phase else []), *told]) or "there, without conditions"
