@@ -4,7 +4,8 @@
   miren apply -f folder/ -f more.yaml --dry-run=client
   generate | miren apply -f -
 
-All files are checked before anything is sent; a problem in one stops all.
+All files are checked before anything is sent; a problem in one stops all. They may refer to
+each other in any order.
 """
 
 from __future__ import annotations
@@ -25,19 +26,35 @@ __all__ = ["configure", "load", "run"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    parser.usage = f"{parser.prog} -f FILE|FOLDER|- [options]"
     parser.add_argument(
-        "-f", "--filename", action="append", required=True, metavar="FILE|FOLDER|-"
+        "-f",
+        "--filename",
+        action="append",
+        required=True,
+        metavar="PATH",
+        help="a file, the files of a folder, or - for the standard input; can be repeated",
     )
-    parser.add_argument("--dry-run", choices=("none", "client", "server"), default="none")
-    parser.add_argument("--manager", default="apply", help="who owns the fields applied")
-    parser.add_argument("--force", action="store_true", help="take over others' fields")
+    parser.add_argument(
+        "--dry-run",
+        choices=("none", "client", "server"),
+        default="none",
+        help="client: only check the files; server: say what would change",
+    )
+    parser.add_argument(
+        "--manager", default="apply", metavar="NAME", help="who owns the fields (default: apply)"
+    )
+    parser.add_argument("--force", action="store_true", help="take over fields others own")
     parser.add_argument("-o", "--output", choices=("text", "json", "yaml", "name"), default="text")
     add_options(parser)
 
 
 def load(filenames: list[str]) -> list[Document]:
     """Return all documents of the files, checked; raise InvalidInput with every problem."""
-    return read_documents(files_of(filenames), known_kinds())
+    try:
+        return read_documents(files_of(filenames), known_kinds())
+    except InvalidInput as error:
+        raise InvalidInput(error.problems, hint=error.hint or "nothing was changed") from None
 
 
 def known_kinds() -> Kinds:
@@ -57,17 +74,14 @@ def run(options: argparse.Namespace) -> int:
     if not documents:
         raise InvalidInput("nothing to apply: the files hold no documents")
     if options.dry_run == "client":
-        for document in documents:
-            print(f"{document.kind.singular}/{document.name} is valid (dry run)")
-        return 0
-    answers = _apply_all(calls_to(options), documents, options)
-    for answer in answers:
-        if options.output == "text":
-            suffix = " (dry run)" if options.dry_run == "server" else ""
-            print(f"{name_of(answer['entity'])} {answer['action']}{suffix}")
+        found = [document.document for document in documents]
+    else:
+        found = _apply_all(calls_to(options), documents, options)
     if options.output != "text":
-        found = [answer["entity"] for answer in answers]
         print_documents(found, options.output, single=len(found) == 1)
+    elif options.dry_run == "client":
+        for document in found:
+            print(f"{name_of(document)} is valid (dry run)")
     return 0
 
 
@@ -75,34 +89,38 @@ def _apply_all(
     calls: Calls, documents: list[Document], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Apply in order; what refers to something further down comes again after it."""
-    answers: dict[int, dict[str, Any]] = {}
+    applied: dict[int, dict[str, Any]] = {}
     left = list(enumerate(documents))
     while left:
         waiting: list[tuple[int, Document]] = []
         refused: MirenError | None = None
         for place, document in left:
             try:
-                answers[place] = _apply(calls, document, options)
+                applied[place] = _apply(calls, document, options)
             except MissingRef as error:
                 waiting.append((place, document))
                 refused = refused or error
         if len(waiting) == len(left) and refused is not None:
             raise refused
         left = waiting
-    return [answers[place] for place in sorted(answers)]
+    return [applied[place] for place in sorted(applied)]
 
 
 def _apply(calls: Calls, document: Document, options: argparse.Namespace) -> dict[str, Any]:
+    """Apply one document, say so at once, and return the entity."""
+    request = {
+        "document": document.document,
+        "project": options.project,
+        "manager": options.manager,
+        "force": options.force,
+        "dryRun": options.dry_run == "server",
+    }
     try:
-        return calls.call(
-            f"{ENTITIES}/Apply",
-            {
-                "document": document.document,
-                "project": options.project,
-                "manager": options.manager,
-                "force": options.force,
-                "dryRun": options.dry_run == "server",
-            },
-        )
+        answer = calls.call(f"{ENTITIES}/Apply", request)
     except InvalidInput as error:
         raise document.locate(error) from None
+    entity: dict[str, Any] = answer["entity"]
+    if options.output == "text":
+        suffix = " (dry run)" if options.dry_run == "server" else ""
+        print(f"{name_of(entity)} {answer['action']}{suffix}", flush=True)
+    return entity

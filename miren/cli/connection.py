@@ -1,27 +1,48 @@
-"""Which server a command talks to, and the options all such commands share."""
+"""Which server a command talks to, and the options and arguments such commands share."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from miren.base.errors import InvalidInput
 from miren.rpc.calls import Calls
 
-__all__ = ["ENTITIES", "add_options", "calls_to", "name_arguments", "names_of"]
+__all__ = [
+    "ENTITIES",
+    "add_names",
+    "add_options",
+    "calls_to",
+    "names_of",
+    "seconds",
+    "selector_of",
+]
 
 ENTITIES = "miren.entities.v1.Entities"
+_LONGEST = 24 * 3600.0
 
 
 def add_options(parser: argparse.ArgumentParser, *, project: bool = True) -> None:
     """Add --server and --project."""
-    parser.add_argument(
-        "--server", metavar="ADDRESS", help="unix:///path of the server ($MIREN_SERVER)"
-    )
     if project:
-        parser.add_argument("-p", "--project", default="", help="the project (default: default)")
+        parser.add_argument(
+            "-p", "--project", default="", metavar="NAME", help="the project (default: default)"
+        )
+    parser.add_argument(
+        "--server", metavar="ADDRESS", help="unix:///path of its socket (default: $MIREN_SERVER)"
+    )
+
+
+def add_names(parser: argparse.ArgumentParser, *, more: str = "") -> None:
+    """Add the arguments that `names_of` reads; `more` is another form for the usage."""
+    verb = parser.prog
+    parser.usage = "\n       ".join(
+        [f"{verb} KIND NAME... [options]", f"{verb} KIND/NAME... [options]", *filter(None, [more])]
+    )
+    parser.add_argument(
+        "what", nargs="*", metavar="KIND NAME", help="such as `sandbox a b` or `sandbox/a disk/b`"
+    )
 
 
 def calls_to(options: argparse.Namespace) -> Calls:
@@ -43,13 +64,10 @@ def _socket() -> Path:
     return candidates[0]
 
 
-def name_arguments(parser: argparse.ArgumentParser, *, many: bool) -> None:
-    """Add `KIND NAME...` or `KIND/NAME...`."""
-    parser.add_argument("what", nargs="+" if many else "*", metavar="KIND [NAME] | KIND/NAME")
-
-
 def names_of(words: list[str]) -> list[tuple[str, str]]:
     """Return (kind, name) of each entity named as `sandbox a b` or `sandbox/a disk/b`."""
+    if not words:
+        raise InvalidInput("name a kind", hint="`miren kinds` lists them")
     if any("/" in word for word in words):
         pairs = [word.partition("/") for word in words]
         if not all(kind and slash and name for kind, slash, name in pairs):
@@ -61,9 +79,33 @@ def names_of(words: list[str]) -> list[tuple[str, str]]:
     return [(kind, name) for name in names]
 
 
-def labels_of(text: str) -> dict[str, Any]:
-    """Return the labels of a selector `a=b,c=d`."""
-    pairs = [part.partition("=") for part in text.split(",") if part]
-    if not all(key and equals for key, equals, _ in pairs):
-        raise InvalidInput(f"a selector is key=value[,key=value], not {text!r}")
-    return {key: value for key, _, value in pairs}
+def selector_of(text: str) -> dict[str, str]:
+    """Return what a selector `a=b,c=d` asks for; `==` is the same as `=`."""
+    wanted: dict[str, str] = {}
+    for part in filter(None, text.split(",")):
+        key, equals, value = part.partition("=")
+        if not key or not equals or key.endswith("!"):
+            raise InvalidInput(f"a selector is key=value[,key=value], not {text!r}")
+        wanted[key] = value.removeprefix("=")
+    return wanted
+
+
+def seconds(text: str) -> float:
+    """Return a timeout given as `90`, `90s` or `5m`, in seconds."""
+    from miren.base.quantities import Duration
+
+    try:
+        span = float(text) if _is_number(text) else Duration.parse(text).total_seconds()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not 0 < span <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {_LONGEST / 3600:g} hours")
+    return span
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

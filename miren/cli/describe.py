@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from miren.cli.connection import ENTITIES, add_options, calls_to, names_of
+from miren.cli.connection import ENTITIES, add_names, add_options, calls_to, names_of
+from miren.cli.failures import Failures
 from miren.cli.output import table_lines
 
 __all__ = ["configure", "run"]
@@ -16,19 +17,20 @@ __all__ = ["configure", "run"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("what", nargs="+", metavar="KIND NAME... | KIND/NAME...")
+    add_names(parser)
     add_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Describe each of the entities."""
-    calls = calls_to(options)
-    for place, (kind, name) in enumerate(names_of(options.what)):
-        request = {"kind": kind, "name": name, "project": options.project}
-        if place:
-            print()
-        print("\n".join(_described(calls.call(f"{ENTITIES}/Get", request)["entity"])))
-    return 0
+    calls, failures, shown = calls_to(options), Failures(), 0
+    for kind, name in names_of(options.what):
+        with failures.noted():
+            request = {"kind": kind, "name": name, "project": options.project}
+            document = calls.call(f"{ENTITIES}/Get", request)["entity"]
+            print("\n" * (shown > 0) + "\n".join(_described(document)))
+            shown += 1
+    return failures.code
 
 
 def _described(document: dict[str, Any]) -> list[str]:
@@ -45,8 +47,10 @@ def _described(document: dict[str, Any]) -> list[str]:
     if "deletionTimestamp" in metadata:
         held = ", ".join(metadata.get("finalizers", [])) or "nothing"
         lines.append(f"{'Deleting:':14}since {metadata['deletionTimestamp']}, held by {held}")
-    for owner in metadata.get("ownerReferences", []):
-        lines.append(f"{'Owned by:':14}{owner['kind'].lower()}/{owner['name']}")
+    lines += [
+        f"{'Owned by:':14}{owner['kind'].lower()}/{owner['name']}"
+        for owner in metadata.get("ownerReferences", [])
+    ]
     lines += ["Spec:", *_tree(document.get("spec", {}), 1)]
     lines += ["Status:", *_tree(status, 1)] if status else []
     return lines + _conditions(conditions)

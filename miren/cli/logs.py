@@ -2,6 +2,8 @@
 
 miren logs hello
 miren logs -f hello --tail 20
+
+With -f it ends when the sandbox is deleted.
 """
 
 from __future__ import annotations
@@ -9,23 +11,29 @@ from __future__ import annotations
 import argparse
 import sys
 
-from miren.cli.connection import add_options, calls_to
+from miren.base.errors import InvalidInput
+from miren.cli.connection import add_options, calls_to, names_of
 
 __all__ = ["configure", "run"]
+
+_KINDS = ("sandbox", "sandboxes", "sb", "sandbox.miren.dev")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("name", help="the sandbox, as NAME or sandbox/NAME")
+    parser.usage = f"{parser.prog} NAME [options]"
+    parser.add_argument(
+        "what", nargs="+", metavar="NAME", help="the sandbox, as NAME or sandbox/NAME"
+    )
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
-    parser.add_argument("--tail", type=int, default=-1, metavar="LINES", help="only the last ones")
+    parser.add_argument("--tail", type=_lines, metavar="LINES", help="only the last ones")
     add_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the log, and with --follow what comes."""
     request = {
-        "name": options.name.rpartition("/")[2],
+        "name": _name(options.what),
         "project": options.project,
         "follow": options.follow,
         "tail": options.tail,
@@ -34,3 +42,21 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(message["text"])
         sys.stdout.flush()
     return 0
+
+
+def _name(words: list[str]) -> str:
+    if len(words) == 1 and "/" not in words[0]:
+        return words[0]
+    named = names_of(words)
+    if len(named) > 1:
+        raise InvalidInput("logs are of one sandbox at a time")
+    ((kind, name),) = named
+    if kind.lower() not in _KINDS:
+        raise InvalidInput(f"a {kind} has no logs", hint="sandboxes have")
+    return name
+
+
+def _lines(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
+    return int(text)

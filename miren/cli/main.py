@@ -1,12 +1,10 @@
 """`miren`: finds the verb, imports its module, runs it, turns errors into words and exit codes.
 
-Exit codes: 0 done, 1 failed, 2 usage or invalid input, 3 not found, 4 conflict, 5 timeout,
-6 refused, 7 unreachable.
+Exit codes are in `failures`.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +12,8 @@ from importlib import import_module
 
 from miren.base.errors import InvalidInput, MirenError
 from miren.base.suggestions import closest
+from miren.cli.failures import exit_code, told
+from miren.cli.parsing import Parser
 
 __all__ = ["VERBS", "main"]
 
@@ -25,21 +25,26 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "delete": ("delete", "delete entities"),
     "wait": ("wait", "wait for a condition, a phase or a deletion"),
     "logs": ("logs", "show what a sandbox said"),
+    "kinds": ("kinds", "show which kinds of entities there are"),
     "image": ("image", "build or import images"),
     "schema": ("schema", "generate and check code from schema.yml"),
     "server": ("server", "run the server, or clean up after it"),
     "version": ("version", "show the versions of client and server"),
 }
 
-_EXIT: Mapping[str, int] = {
-    "invalid_argument": 2,
-    "not_found": 3,
-    "aborted": 4,
-    "already_exists": 4,
-    "deadline_exceeded": 5,
-    "failed_precondition": 6,
-    "permission_denied": 6,
-    "unavailable": 7,
+#: What other tools call our verbs.
+_ELSEWHERE: Mapping[str, str] = {
+    "create": "apply",
+    "run": "apply",
+    "ls": "get",
+    "list": "get",
+    "ps": "get",
+    "rm": "delete",
+    "log": "logs",
+    "inspect": "describe",
+    "api-resources": "kinds",
+    "images": "image",
+    "build": "image",
 }
 
 
@@ -48,21 +53,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     is_verbose = os.environ.get("MIREN_DEBUG", "") not in ("", "0")
     try:
-        return _run(words)
+        code = _run(words)
+        sys.stdout.flush()
     except MirenError as error:
         if is_verbose:
             raise
-        print(_told(error), file=sys.stderr)
-        return _EXIT.get(error.code, 1)
+        return _fail(told(error), exit_code(error))
     except BrokenPipeError:
         # Whoever read our output has seen enough. Nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if is_verbose:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"error: {where}{error.strerror or error}", 1)
     except KeyboardInterrupt:
         return 130
+    return code
+
+
+def _fail(text: str, code: int) -> int:
+    sys.stdout.flush()  # in the order in which things happened, where both go to one place
+    print(text, file=sys.stderr)
+    return code
 
 
 def _run(words: list[str]) -> int:
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [words[1], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0 if words else 2
@@ -70,18 +89,16 @@ def _run(words: list[str]) -> int:
         words[0] = "version"
     verb = words[0]
     if verb not in VERBS:
-        raise InvalidInput(
-            f"no command {verb!r}", hint=closest(verb, VERBS) or "`miren --help` lists them"
-        )
+        meant = _ELSEWHERE.get(verb)
+        hint = f"did you mean {meant!r}?" if meant else closest(verb, VERBS)
+        raise InvalidInput(f"no command {verb!r}", hint=hint or "`miren --help` lists them")
     module = import_module(f"miren.cli.{VERBS[verb][0]}")
-    parser = argparse.ArgumentParser(
-        prog=f"miren {verb}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog=f"miren {verb}", description=module.__doc__)
     module.configure(parser)
-    code: int = module.run(parser.parse_args(words[1:]))
+    try:
+        code: int = module.run(parser.parse(words[1:]))
+    except SystemExit as done:  # argparse ends so after it has printed a help text
+        return int(done.code or 0)
     return code
 
 
@@ -96,15 +113,6 @@ def _overview() -> str:
             "`miren <command> --help` tells more.",
         ]
     )
-
-
-def _told(error: MirenError) -> str:
-    if isinstance(error, InvalidInput) and any(one.position for one in error.problems):
-        text = "\n\n".join(problem.render() for problem in error.problems)
-        count = len(error.problems)
-        return f"{text}\n\n{count} problem{'s' if count != 1 else ''}; nothing was changed"
-    text = f"error: {error.message}"
-    return f"{text}\n  help: {error.hint}" if error.hint else text
 
 
 if __name__ == "__main__":

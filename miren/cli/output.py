@@ -3,49 +3,70 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["name_of", "print_documents", "print_table", "table_lines"]
+__all__ = ["Table", "name_of", "print_documents", "table_lines"]
+
+Document = Mapping[str, Any]
+
+
+class Table:
+    """A table printed in pieces: headings only when they change, columns that stay where they are.
+
+    Columns grow when a later piece needs it; what is printed already stays as it is.
+    """
+
+    def __init__(self) -> None:
+        self._columns: Sequence[str] = ()
+        self._widths: list[int] = []
+
+    def print(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print rows, under their headings where these are new."""
+        lines = list(rows)
+        if columns != self._columns:
+            if self._columns:
+                print()
+            self._columns, self._widths = columns, [0] * len(columns)
+            lines.insert(0, columns)
+        for place in range(len(columns)):
+            widest = max((len(line[place]) for line in lines), default=0)
+            self._widths[place] = max(self._widths[place], widest)
+        for line in lines:
+            print(_padded(line, self._widths), flush=True)
 
 
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table whose columns are as wide as their widest cell."""
     every = [columns, *rows]
     widths = [max(len(line[place]) for line in every) for place in range(len(columns))]
-    return [
-        "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in every
-    ]
+    return [_padded(line, widths) for line in every]
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table."""
-    print("\n".join(table_lines(columns, rows)))
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+    return "   ".join(padded).rstrip()
 
 
-def print_documents(documents: Sequence[dict[str, Any]], form: str, *, single: bool) -> None:
-    """Print documents as `json`, `yaml` or `name`; several as a List, as kubectl does."""
+def print_documents(documents: Sequence[Document], form: str, *, single: bool) -> None:
+    """Print documents as `json`, `yaml` or `name`.
+
+    Several are one List in JSON, and documents of their own in YAML.
+    """
     if form == "name":
         for document in documents:
             print(name_of(document))
         return
-    shown: Any = documents[0] if single and documents else _as_list(documents)
     if form == "json":
-        print(json.dumps(shown, indent=2))
+        shown = documents[0] if single and documents else {"kind": "List", "items": documents}
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
         return
     import yaml
 
-    text = yaml.dump_all(
-        [shown] if single else list(documents), sort_keys=False, allow_unicode=True
-    )
-    print(text, end="")
+    text = yaml.dump_all(list(documents), sort_keys=False, allow_unicode=True)
+    print(text, end="", flush=True)
 
 
-def name_of(document: dict[str, Any]) -> str:
+def name_of(document: Document) -> str:
     """Return `kind/name`."""
     return f"{document['kind'].lower()}/{document['metadata']['name']}"
-
-
-def _as_list(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {"kind": "List", "items": list(documents)}

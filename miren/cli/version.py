@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import suppress
 from importlib.metadata import version
 
 from miren.base.errors import Unavailable
@@ -21,10 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print both versions."""
     known = {"client": version("miren")}
-    try:
+    with suppress(Unavailable):
         known["server"] = calls_to(options).call("miren.server.v1.Server/Status", {})["version"]
-    except Unavailable:
-        pass
     if options.output == "json":
         print(json.dumps(known))
     else:

@@ -1,34 +1,25 @@
 """Wait for a condition, a phase or a deletion.
 
-miren wait sandbox/hello --for condition=Ready --timeout 60
+miren wait sandbox/hello --for condition=Ready --timeout 60s
 miren wait sandbox/hello --for delete
+
+What does not exist yet is waited for, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 
-from miren.base.quantities import Duration
-from miren.cli.connection import ENTITIES, add_options, calls_to, names_of
+from miren.cli.connection import ENTITIES, add_names, add_options, calls_to, names_of, seconds
+from miren.cli.failures import Failures
 
-__all__ = ["configure", "run", "seconds"]
-
-
-def seconds(text: str) -> float:
-    """Return a timeout given as `90`, `90s` or `5m`, in seconds."""
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return Duration.parse(text).total_seconds()
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+__all__ = ["configure", "run"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("what", nargs="+", metavar="KIND NAME... | KIND/NAME...")
+    add_names(parser)
     parser.add_argument(
         "--for",
         dest="condition",
@@ -36,24 +27,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="WHAT",
         help="condition=TYPE, condition=TYPE=False, phase=PHASE or delete",
     )
-    parser.add_argument("--timeout", type=seconds, default=60.0, help="such as 90s (default: 60s)")
+    parser.add_argument(
+        "--timeout", type=seconds, default=60.0, metavar="TIME", help="how long (default: 60s)"
+    )
     add_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Wait for each of the entities."""
-    calls = calls_to(options)
+    """Wait for all of the entities; the time is for all of them together."""
+    calls, failures = calls_to(options), Failures()
+    until = time.monotonic() + options.timeout
     for kind, name in names_of(options.what):
+        left = max(0.1, until - time.monotonic())
         request = {
             "kind": kind,
             "name": name,
             "project": options.project,
             "for": options.condition,
-            "timeoutSeconds": options.timeout,
+            "timeoutSeconds": left,
         }
-        calls.call(f"{ENTITIES}/Wait", request, timeout=options.timeout + 5)
-        print(f"{kind}/{name} {_told(options.condition)}")
-    return 0
+        with failures.noted():
+            answer = calls.call(f"{ENTITIES}/Wait", request, timeout=left + 5)
+            print(f"{answer['kind']}/{name} {_told(options.condition)}", flush=True)
+    return failures.code
 
 
 def _told(condition: str) -> str:

@@ -227,7 +227,7 @@ class Entity(Generic[S, T]):
         )
 
     @classmethod
-    def from_stored(cls: type[E], document: Mapping[str, Any], *, revision: int) -> E:
+    def from_stored(cls, document: Mapping[str, Any], *, revision: int) -> Self:
         """Return the entity that `to_document` wrote, as of `revision`. Trusts its input."""
         metadata = Metadata.model_validate(document["metadata"]).model_copy(
             update={"resource_version": str(revision)}
@@ -265,13 +265,13 @@ class Entity(Generic[S, T]):
             document["status"] = status
         return document
 
-    def with_spec(self: E, spec: Model) -> E:
+    def with_spec(self, spec: Model) -> Self:
         """Return a copy with another spec, which must be of the kind's own type."""
-        return replace(self, spec=_checked(spec, self.kind.spec))
+        return replace(self, spec=cast("Any", _checked(spec, self.kind.spec)))
 
-    def with_status(self: E, status: Model) -> E:
+    def with_status(self, status: Model) -> Self:
         """Return a copy with another status, which must be of the kind's own type."""
-        return replace(self, status=_checked(status, self.kind.status))
+        return replace(self, status=cast("Any", _checked(status, self.kind.status)))
 
     def with_metadata(self, **changes: object) -> Self:
         """Return a copy with these metadata attributes changed."""

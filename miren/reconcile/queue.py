@@ -4,6 +4,9 @@ Semantics are client-go's workqueue: adding a waiting key changes nothing, addin
 parks it until `done`. Back-off counts failures, not events: an event runs a key at once, but a
 failure that comes before the delay was over neither lengthens nor restarts that delay. Memory is
 bounded by the number of keys; one loop timer serves all delays.
+
+Low priority is for first lists and resyncs. A low key that has waited for a second takes every
+other turn: it is not starved, and a thousand of them do not hold up what somebody waits for.
 """
 
 from __future__ import annotations
@@ -24,8 +27,10 @@ log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 
-#: A key of low priority is handed out after waiting this long, whatever else is ready.
+#: A key of low priority takes turns with the others after waiting this long.
 _PATIENCE = 1.0
+#: Stale heap entries kept before the heap is swept, beside as many as there are delayed keys.
+_SLACK = 64
 
 
 class WorkQueue(Generic[K]):
@@ -37,7 +42,9 @@ class WorkQueue(Generic[K]):
         # Dicts, not sets: they keep order, so that a seeded run repeats in any process.
         self._ready: dict[K, None] = {}
         self._low: dict[K, float] = {}  # since when it waits
-        self._running: dict[K, bool] = {}  # whether to hand it out again
+        # In work; None, or parked to be handed out again with (True) low priority.
+        self._running: dict[K, bool | None] = {}
+        self._low_was_last = False
         self._due: dict[K, float] = {}  # canonical; heap entries that disagree are stale
         self._heap: list[tuple[float, int, K]] = []
         self._sequence = 0
@@ -57,18 +64,22 @@ class WorkQueue(Generic[K]):
     def add(self, key: K, *, low: bool = False) -> None:
         """Make a key ready. `low` is for work that nobody waits for: first lists, resyncs."""
         if key in self._running:
-            self._running[key] = True
-        elif low and key not in self._ready:
+            self._running[key] = low and self._running[key] is not False
+            return
+        if low and key not in self._ready:
             self._low.setdefault(key, _now())
         else:
             self._low.pop(key, None)
             self._ready[key] = None
-        self._due.pop(key, None)
+            self._due.pop(key, None)
         self._wake_one()
 
     def add_after(self, key: K, delay: float) -> None:
         """Make a key ready in `delay` seconds, unless it is before; the earliest time wins."""
-        if key in self._ready or self._running.get(key):
+        if key in self._ready or self._running.get(key) is not None:
+            return
+        if delay <= 0:
+            self.add(key)
             return
         due = _now() + delay
         if due >= self._due.get(key, due + 1):
@@ -76,6 +87,9 @@ class WorkQueue(Generic[K]):
         self._due[key] = due
         self._sequence += 1
         heapq.heappush(self._heap, (due, self._sequence, key))
+        if len(self._heap) > 2 * len(self._due) + _SLACK:
+            self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
         self._arm()
 
     async def get(self) -> K:
@@ -83,7 +97,8 @@ class WorkQueue(Generic[K]):
         while True:
             key = self._next()
             if key is not None:
-                self._running[key] = False
+                self._running[key] = None
+                self._due.pop(key, None)
                 return key
             waiter = asyncio.get_running_loop().create_future()
             self._idle.append(waiter)
@@ -96,8 +111,9 @@ class WorkQueue(Generic[K]):
 
     def done(self, key: K) -> None:
         """Give a key back; it comes again if it was added meanwhile."""
-        if self._running.pop(key):
-            self.add(key)
+        parked = self._running.pop(key)
+        if parked is not None:
+            self.add(key, low=parked)
         if self._draining is not None and not self._running and not self._draining.done():
             self._draining.set_result(None)
 
@@ -113,28 +129,27 @@ class WorkQueue(Generic[K]):
             count += 1
             due = now + self._backoff.delay(count, self._rng)
             self._failures[key] = (count, due)
-        self._requeue(key, due - now)
+        self.add_after(key, due - now)
         return due - now
 
     def failures(self, key: K) -> int:
         """Return how many times in a row a key has failed."""
         return self._failures.get(key, (0, 0.0))[0]
 
-    def _requeue(self, key: K, delay: float) -> None:
-        if not self._running.get(key):
-            self.add_after(key, delay)
-
     def _next(self) -> K | None:
         if self._draining is not None:
             return None
         if self._low:
             key, since = next(iter(self._low.items()))
-            if not self._ready or _now() - since >= _PATIENCE:
+            is_its_turn = not self._low_was_last and _now() - since >= _PATIENCE
+            if not self._ready or is_its_turn:
                 del self._low[key]
+                self._low_was_last = True
                 return key
         if self._ready:
             key = next(iter(self._ready))
             del self._ready[key]
+            self._low_was_last = False
             return key
         return None
 

@@ -52,8 +52,10 @@ class Temporary(MirenError):
 
 
 class Permanent(MirenError):
-    """Raise it when retrying cannot help: recorded in the Ready condition, and not called again
-    for this entity until its spec changes or something it watches does.
+    """Raise it when retrying cannot help.
+
+    Recorded in the Ready condition, and not called again for this entity until its spec
+    changes, its deletion begins, or something that the controller watches changes.
     """
 
     code = "failed_precondition"

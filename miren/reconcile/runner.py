@@ -1,22 +1,22 @@
-"""One controller at work: its queue, its workers, and the steps of one reconcile."""
+"""One controller at work: what wakes its keys, its workers, and what comes after each attempt."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from miren.base.backoff import Backoff
-from miren.base.errors import Conflict, NotFound
+from miren.base.errors import Conflict
 from miren.entities.client import Client
 from miren.entities.entity import Entity
-from miren.reconcile.context import Context
+from miren.reconcile.attempt import Attempts
 from miren.reconcile.controller import Controller
 from miren.reconcile.informer import Change, Informer
-from miren.reconcile.outcome import Outcome, record, say_why
+from miren.reconcile.outcome import Outcome
 from miren.reconcile.queue import WorkQueue
 from miren.reconcile.results import Key, Permanent, Requeue, Temporary
 
@@ -24,15 +24,17 @@ __all__ = ["Runner"]
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
-log = logging.getLogger(__name__)
-
-#: How long a reconcile waits for the cache to show what the last one wrote.
+#: How long a reconcile waits for each cache to show what the last one wrote.
 _OWN_WRITES = 5.0
 _SOURCE = Backoff(first=0.1, cap=30.0)
 
 
 class Runner(Generic[E]):
-    """Runs one controller over an informer."""
+    """Runs one controller over the informer of its kind.
+
+    `others` are the informers of kinds it owns or watches: work begins when all of them know
+    what there is, and a key comes again only when they show what it wrote.
+    """
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class Runner(Generic[E]):
         client: Client,
         informer: Informer[E],
         *,
+        others: Iterable[Informer[Any]] = (),
         now: Callable[[], datetime],
         rng: random.Random,
     ) -> None:
@@ -51,12 +54,14 @@ class Runner(Generic[E]):
         self._settings = type(controller).settings
         self._client = client
         self._informer = informer
-        self._now = now
+        self._informers: tuple[Informer[Any], ...] = (informer, *others)
+        self._attempts = Attempts(controller, client, now=now)
         self._rng = rng
         self._log = logging.getLogger(f"miren.controllers.{controller.name}")
-        self._written: dict[Key[E], int] = {}  # the newest revision each key's reconcile made
-        self._seen: dict[Key[E], list[int]] = {}  # revisions that arrived while a key is in work
-        self._rejected: dict[Key[E], int] = {}  # generations that ended in Permanent
+        self._written: dict[Key[E], int] = {}  # the revision that each key's last attempt made
+        self._made: dict[Key[E], Mapping[type[Entity[Any, Any]], int]] = {}
+        self._seen: dict[Key[E], list[E]] = {}  # what arrived while a key is in work
+        self._rejected: dict[Key[E], tuple[int, bool]] = {}  # what ended in Permanent
 
     # -- what wakes a key ------------------------------------------------------------------
 
@@ -65,32 +70,35 @@ class Runner(Generic[E]):
         key = Key.of(change.entity)
         if change.new is None:
             self._forget(key)
-            return
-        if key in self._seen:
-            self._seen[key].append(change.new.revision)
-            return  # in work: whether this is only our own echo is known when it is done
-        if change.new.revision == self._written.get(key):
-            return  # the echo of our own status write: nothing new for us in it
-        rejected = self._rejected.get(key)
-        if rejected == change.new.metadata.generation and not change.new.is_deleting:
-            return
-        self.queue.add(key, low=change.listed)
+        elif key in self._seen:
+            # In work: whether this is only our own echo is known when it is done.
+            self._seen[key].append(change.new)
+        elif self._is_news(key, change.new):
+            self.queue.add(key, low=change.listed)
 
-    def wake(self, key: Key[E]) -> None:
+    def wake(self, key: Key[E], *, low: bool = False) -> None:
         """Reconcile a key because something it depends on changed."""
         self._rejected.pop(key, None)
-        self.queue.add(key)
+        self.queue.add(key, low=low)
 
     def wake_owner(self, change: Change[Any]) -> None:
-        """Take a change of an owned kind: every owner of our kind is looked at."""
+        """Take a change of an owned kind: every owner of our kind, old or new, is looked at."""
         kind = type(self.controller).kind.kind
-        for owner in change.entity.metadata.owner_references:
-            if owner.kind == kind.name and owner.api_version == kind.api_version:
-                project = "" if kind.scope == "cluster" else change.entity.project
-                self.wake(Key(project, owner.name))
+        for entity in change.both():
+            for owner in entity.metadata.owner_references:
+                if owner.kind == kind.name and owner.api_version == kind.api_version:
+                    project = "" if kind.scope == "cluster" else entity.project
+                    self.wake(Key(project, owner.name), low=change.listed)
+
+    def _is_news(self, key: Key[E], entity: E) -> bool:
+        """Return whether a version is neither our own write nor what was rejected for good."""
+        if entity.revision == self._written.get(key):
+            return False
+        return self._rejected.get(key) != _wish(entity)
 
     def _forget(self, key: Key[E]) -> None:
         self._written.pop(key, None)
+        self._made.pop(key, None)
         self._rejected.pop(key, None)
         self.queue.succeeded(key)
 
@@ -98,6 +106,8 @@ class Runner(Generic[E]):
 
     async def run(self) -> None:
         """Work until cancelled: workers, resync, and the controller's own source."""
+        for informer in self._informers:
+            await informer.is_synced.wait()
         async with asyncio.TaskGroup() as tasks:
             for _ in range(self._settings.concurrency):
                 tasks.create_task(self._work())
@@ -106,27 +116,25 @@ class Runner(Generic[E]):
             tasks.create_task(self._follow_source())
 
     async def _work(self) -> None:
-        await self._informer.is_synced.wait()
         while True:
             key = await self.queue.get()
             self._seen[key] = []
             try:
                 await self._step(key)
             finally:
-                own = self._written.get(key)
-                if any(revision != own for revision in self._seen.pop(key)):
+                if any(self._is_news(key, entity) for entity in self._seen.pop(key)):
                     self.queue.add(key)
                 self.queue.done(key)
 
     async def _resync(self, period: float) -> None:
         while True:
             await asyncio.sleep(period * (0.9 + 0.2 * self._rng.random()))
-            for key in list(self._informer.entities()):
-                self.queue.add(key, low=True)
+            for key, entity in list(self._informer.entities().items()):
+                if self._rejected.get(key) != _wish(entity):
+                    self.queue.add(key, low=True)
 
     async def _follow_source(self) -> None:
         failures = 0
-        await self._informer.is_synced.wait()
         while True:
             source = self.controller.source(self._client)
             if source is None:
@@ -145,72 +153,26 @@ class Runner(Generic[E]):
 
     async def _step(self, key: Key[E]) -> None:
         """Reconcile one key once, and queue what comes next."""
-        await self._informer.wait_for(self._written.get(key, 0), timeout=_OWN_WRITES)
+        await self._see_own_writes(key)
         entity = self._informer.get(key)
         if entity is None:
             self._forget(key)
             return
-        try:
-            outcome = await self.reconcile(entity)
-        except Exception as error:  # writing the outcome failed: the store, or a conflict
-            outcome = Outcome(error=error)
-        self._queue_next(key, entity, outcome)
+        attempt = await self._attempts.make(entity)
+        self.reconciles += attempt.was_called
+        if attempt.written is not None:
+            self._written[key] = attempt.written
+        if attempt.made:
+            self._made[key] = attempt.made
+        if attempt.again:
+            self.queue.add(key)
+        self._queue_next(key, entity, attempt.outcome)
 
-    async def reconcile(self, entity: E) -> Outcome:
-        """Run one reconcile of `entity` and record it. Raises only what the recording raises."""
-        finalizer = self._settings.finalizer
-        held = finalizer in entity.metadata.finalizers
-        if entity.is_deleting and not held:
-            return Outcome()
-        if finalizer is not None and not held:
-            # The finalizer comes before anything it must undo; its echo brings the key back.
-            names = (*entity.metadata.finalizers, finalizer)
-            await self._client.update(entity.with_metadata(finalizers=names))
-            return Outcome()
-        ctx = self._context(entity)
-        outcome = await self._call(ctx, entity)
-        self.reconciles += 1
-        if outcome.error is not None:
-            say_why(ctx, outcome.error)
-        if entity.is_deleting and outcome == Outcome():
-            await self._let_go(entity)
-            return outcome
-        stored = await record(self._client, entity, ctx, primary=self._settings.primary)
-        if stored.revision != entity.revision:
-            self._written[Key.of(entity)] = stored.revision
-        return outcome
-
-    async def _call(self, ctx: Context[E], entity: E) -> Outcome:
-        handler = self.controller.finalize if entity.is_deleting else self.controller.reconcile
-        try:
-            async with asyncio.timeout(self._settings.timeout):
-                return Outcome(requeue=await handler(ctx, entity))
-        except Exception as error:
-            return Outcome(error=error)
-
-    async def _let_go(self, entity: E) -> None:
-        """Take our finalizer off; the store removes the entity with the last one."""
-        finalizer = self._settings.finalizer
-        current: E | None = entity
-        while current is not None and current.uid == entity.uid:
-            names = tuple(name for name in current.metadata.finalizers if name != finalizer)
-            try:
-                await self._client.update(current.with_metadata(finalizers=names))
-            except NotFound:
-                return
-            except Conflict:
-                current = await self._client.get(
-                    type(entity), entity.name, project=entity.project or None, default=None
-                )
-            else:
-                return
-
-    def _context(self, entity: E) -> Context[E]:
-        where = {"entity": str(entity), "project": entity.project, "revision": entity.revision}
-        logger = logging.LoggerAdapter(self._log, where)
-        return Context(
-            entity, self._client, manager=self.controller.name, now=self._now, log=logger
-        )
+    async def _see_own_writes(self, key: Key[E]) -> None:
+        made = self._made.pop(key, {})
+        for informer in self._informers:
+            await informer.wait_for(made.get(informer.kind, 0), timeout=_OWN_WRITES)
+        await self._informer.wait_for(self._written.get(key, 0), timeout=_OWN_WRITES)
 
     def _queue_next(self, key: Key[E], entity: E, outcome: Outcome) -> None:
         match outcome:
@@ -221,7 +183,7 @@ class Runner(Generic[E]):
                 self.queue.add_after(key, after)
             case Outcome(error=Permanent() as error):
                 self.queue.succeeded(key)
-                self._rejected[key] = entity.metadata.generation
+                self._rejected[key] = _wish(entity)
                 self._failed(key, error, retry=None)
             case Outcome(error=Temporary(after=float() | int() as after) as error):
                 self.queue.succeeded(key)
@@ -242,3 +204,8 @@ class Runner(Generic[E]):
     async def drain(self, grace: float) -> None:
         """Hand out nothing more and wait, `grace` seconds at most, for what is in work."""
         await self.queue.drain(grace)
+
+
+def _wish(entity: Entity[Any, Any]) -> tuple[int, bool]:
+    """Return what a Permanent answers: this spec, or the wish that it goes."""
+    return entity.metadata.generation, entity.is_deleting

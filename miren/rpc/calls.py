@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -54,11 +54,9 @@ class Calls:
         """Send a file as the body of a call."""
         headers = {"Content-Type": "application/octet-stream"}
         with self._open(timeout) as connection, _under_way():
-            try:
+            with suppress(ConnectionError):  # as in _ask
                 connection.sendall(_head(f"{method}?{query}", size, headers))
                 connection.sendfile(source)
-            except ConnectionError:
-                pass  # it may have refused without reading on: then its answer says why
             return read_answer(connection).message()
 
     def stream(self, method: str, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -102,10 +100,8 @@ def _ask(
 ) -> Answer:
     body = json.dumps(request).encode()
     head = _head(method, len(body), {"Content-Type": "application/json", **headers})
-    try:
+    with suppress(ConnectionError):  # it may have refused without reading on: then it says why
         connection.sendall(head + body)
-    except ConnectionError:
-        pass  # it may have refused without reading on: then its answer says why
     return read_answer(connection)
 
 

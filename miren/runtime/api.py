@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 __all__ = [
     "ContainerId",
@@ -126,7 +126,7 @@ class Runtime(Protocol):
     same id does not remove.
     """
 
-    async def __aenter__(self) -> Runtime: ...
+    async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *_exc: object) -> None: ...
 
     async def check(self, runtime_class: str) -> str | None:

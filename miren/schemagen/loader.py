@@ -31,7 +31,14 @@ _METADATA = ("name", "project", "uid", "generation", "creationTimestamp", "resou
 
 def load_files(paths: Iterable[Path]) -> tuple[Schema, ...]:
     """Return the schemas in these files; raise InvalidInput with every problem in them."""
-    return load((str(path), path.read_text(encoding="utf-8")) for path in paths)
+    return load((str(path), _text_of(path)) for path in paths)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not UTF-8: {error.reason}") from error
 
 
 def load(texts: Iterable[tuple[str, str]]) -> tuple[Schema, ...]:

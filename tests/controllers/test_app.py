@@ -55,7 +55,7 @@ def test_an_app_becomes_versions_and_sandboxes_and_the_old_ones_retire(tmp_path:
             await c.client.wait(App, "shop", lambda app: app is None, timeout=100)
             assert (await c.client.list(AppVersion)).items == ()
             assert (await c.client.list(Sandbox)).items == ()
-            assert await c.runtime.list() == ()
+            assert not await c.runtime.list()
             assert await c.client.get(Disk, "data") is not None
 
     run_virtual(main())

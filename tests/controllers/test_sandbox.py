@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ LISTEN = ["listen", "80", "hi"]
 def make(name: str = "a", **spec: Any) -> Sandbox:
     container = {"image": "hello", "command": LISTEN, "ports": [80]}
     return Sandbox.new(name, **{"containers": [container], "node": "n1", **spec})
+
+
+def has_reason(reason: str, sandbox: Sandbox | None) -> bool:
+    condition = sandbox.condition("Ready") if sandbox is not None else None
+    return condition is not None and condition.reason == reason
 
 
 def test_a_sandbox_runs_and_says_where(tmp_path: Path) -> None:
@@ -73,7 +79,7 @@ def test_what_may_not_restart_stops_or_fails(tmp_path: Path) -> None:
                 ended = await c.phase(name, phase)
                 assert ended.status.exit_code == ("unknown" if code is None else str(code))
             await asyncio.sleep(1000)
-            assert await c.runtime.list() == ()
+            assert not await c.runtime.list()
 
     run_virtual(main())
 
@@ -88,7 +94,7 @@ def test_deleting_leaves_no_container_of_any_attempt(tmp_path: Path) -> None:
             await c.runtime.create(stray)
             await c.client.delete(Sandbox, "a")
             await c.client.wait(Sandbox, "a", lambda sb: sb is None, timeout=60)
-            assert await c.runtime.list() == ()
+            assert not await c.runtime.list()
 
     run_virtual(main())
 
@@ -168,16 +174,7 @@ def test_what_cannot_run_says_why_and_what_to_do(tmp_path: Path) -> None:
             ):
                 chosen = {} if name == "class" else {"runtime_class": "runc"}
                 await c.client.create(make(name, **{**chosen, **spec}))
-                found = await c.client.wait(
-                    Sandbox,
-                    name,
-                    lambda sb, reason=reason: (
-                        sb is not None and ready(sb).reason == reason
-                        if sb is not None and sb.conditions
-                        else False
-                    ),
-                    timeout=10,
-                )
+                found = await c.client.wait(Sandbox, name, partial(has_reason, reason), timeout=10)
                 assert found is not None
                 assert words in ready(found).message
 
@@ -226,6 +223,6 @@ def test_another_nodes_sandboxes_are_not_touched(tmp_path: Path) -> None:
             await asyncio.sleep(500)
             sandbox = await c.client.get(Sandbox, "a")
             assert sandbox.status.phase is None
-            assert await c.runtime.list() == ()
+            assert not await c.runtime.list()
 
     run_virtual(main())

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -115,7 +116,7 @@ class Witness(threading.Thread):
         self.containers: set[ContainerId] = set()
         self._over = threading.Event()
 
-    def __enter__(self) -> Witness:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -74,3 +74,11 @@ def test_documents_that_cannot_be_applied_are_not(
     assert path is None or list(error.absolute_path) == path
     with pytest.raises(InvalidInput):
         kind.entity.from_document(document)
+
+
+def test_a_status_and_unknown_parts_are_not_valid() -> None:
+    validator = jsonschema.Draft202012Validator(json_schema(Disk.kind))
+    document = {"kind": "Disk", "metadata": {"name": "a"}}
+    assert validator.is_valid(document)
+    assert not validator.is_valid({**document, "status": {"phase": "ready"}})
+    assert not validator.is_valid({**document, "kind": "App"})

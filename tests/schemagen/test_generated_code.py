@@ -210,6 +210,34 @@ def test_a_new_attribute_works_without_any_other_change(generated: Generated) ->
     assert after.Box.from_document(document).spec.size == Decimal("0.5")
 
 
+def test_files_use_each_others_components_and_name_each_others_kinds(
+    generated: Generated, tmp_path: Path
+) -> None:
+    kinds = generated(
+        one="""
+domain: x.dev
+version: v1
+kinds:
+  app: {port: {type: port}, home: {type: ref, to: machine}}
+""",
+        two="""
+domain: y.dev
+version: v2
+components: {port: {$options: {shorthand: number}, number: {type: int}}}
+kinds:
+  machine: {app: {type: ref, to: app}, ports: {type: port, many: true}}
+""",
+    )
+    app = kinds.App.new("a", port=80, home="m")
+    assert (app.spec.port.number, app.spec.home.name) == (80, "m")
+    assert kinds.Machine.new("m", ports=[1]).kind.api_version == "y.dev/v2"
+    one = (tmp_path / kinds.__name__ / "one.py").read_text(encoding="utf-8")
+    two = (tmp_path / kinds.__name__ / "two.py").read_text(encoding="utf-8")
+    assert one.count("import Machine, Port") == 1
+    assert "TYPE_CHECKING" not in one
+    assert "if TYPE_CHECKING:\n    from .one import App\n" in two
+
+
 def test_a_language_older_than_ours_is_accepted(generated: Generated) -> None:
     kinds = generated(
         compute="""

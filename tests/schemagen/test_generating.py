@@ -128,3 +128,11 @@ def test_a_long_text_is_cut_at_spaces_and_loses_nothing() -> None:
     code.bracketed(Group("call(", (f"doc={quote(text)}",), ")"))
     assert max(map(len, code.text().splitlines())) <= 99
     assert eval(code.text(), {"call": lambda doc: doc}) == text
+
+
+def test_a_file_that_is_not_utf_8_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "latin.yml").write_bytes("domain: ü".encode("latin-1"))
+    assert main(["check", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "latin.yml is not UTF-8" in capsys.readouterr().err

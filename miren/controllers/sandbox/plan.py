@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from miren.entities.gen import Sandbox
@@ -78,9 +78,11 @@ def log_path(logs: Path, sandbox: Sandbox) -> Path:
     return logs / sandbox.project / sandbox.name / f"{sandbox.spec.containers[0].name}.log"
 
 
+#: What a running container follows without being made anew.
+_FOLLOWED = frozenset({"node", "grace_period", "restart_policy", "start_timeout"})
+
+
 def _digest(sandbox: Sandbox) -> str:
-    """Return a digest of all of the spec that a running container cannot follow."""
-    spec = sandbox.spec
-    fixed: Mapping[str, object] = {"grace_period": spec.grace_period, "node": None}
-    text = spec.model_copy(update={**fixed, "restart_policy": None, "start_timeout": None})
-    return hashlib.sha256(repr(text).encode()).hexdigest()[:16]
+    """Return a digest of all of the spec that only a new container can follow."""
+    text = sandbox.spec.model_dump_json(exclude=set(_FOLLOWED))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -114,7 +114,7 @@ class Network:
         await ip_batch(
             [
                 f"link add {names.veth} type veth"
-                f" peer name eth0 address {mac_of(address)} netns {names.netns}",
+                f" peer name eth0 netns {names.netns}",
                 f"link set {names.veth} alias miren-{self._instance} master {self._bridge} up",
                 f"link set {names.veth} type bridge_slave isolated on",
             ]

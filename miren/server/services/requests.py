@@ -124,9 +124,11 @@ def document(request: Message, name: str) -> dict[str, Any]:
         problems.append(Problem("must be a text", ("kind",)))
     if not isinstance(given.get("apiVersion"), str | None):
         problems.append(Problem("must be a text", ("apiVersion",)))
-    for part in ("spec", "status"):
-        if not isinstance(given.get(part), dict | None):
-            problems.append(Problem("must be an object", (part,)))
+    problems += [
+        Problem("must be an object", (part,))
+        for part in ("spec", "status")
+        if not isinstance(given.get(part), dict | None)
+    ]
     try:
         known = read(Metadata, given.get("metadata", {}), path=("metadata",))
         if known.resource_version:

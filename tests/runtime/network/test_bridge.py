@@ -104,12 +104,16 @@ async def test_attaching_again_starts_over_and_detaching_again_is_fine(network: 
 
 
 async def test_an_address_given_to_another_sandbox_is_reached_at_once(network: Network) -> None:
+    # With no port at all the bridge would be down, and the host forget all that it knows.
+    neighbour = new_id()
+    await network.attach(neighbour, network.reserve())
     address = network.reserve()
     for _ in range(2):
         id = new_id()
         await network.attach(id, address)
         await ping(address)
         await network.detach(id)
+    await network.detach(neighbour)
 
 
 async def test_claimed_addresses_are_not_given_out(network: Network, instance: str) -> None:

@@ -1,0 +1,56 @@
+"""Command line options, with errors in our words: what is wrong, and what was probably meant."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from miren.base.errors import InvalidInput
+from miren.base.suggestions import closest
+
+__all__ = ["Parser"]
+
+#: What other tools call our options.
+_ELSEWHERE: Mapping[str, str] = {
+    "-n": "--project",
+    "--namespace": "--project",
+    "--all-namespaces": "--all-projects",
+    "--follow-logs": "--follow",
+    "--context": "--server",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises InvalidInput instead of printing its usage and exiting."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(
+            **options,  # type: ignore[arg-type]  # argparse's own, as subparsers pass them
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """Return the options; raise InvalidInput for what is not one."""
+        options, unknown = self.parse_known_args(words)
+        if unknown:
+            self._refuse(unknown[0].partition("=")[0])
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InvalidInput; argparse calls this for everything it finds."""
+        raise InvalidInput(message, hint=self._help())
+
+    def _refuse(self, word: str) -> NoReturn:
+        if not word.startswith("-"):
+            raise InvalidInput(f"unexpected argument {word!r}", hint=self._help())
+        known = list(self._option_string_actions)
+        meant = _ELSEWHERE.get(word)
+        hint = f"did you mean {meant!r}?" if meant in known else None
+        if hint is None and word.startswith("--"):
+            hint = closest(word, [name for name in known if name.startswith("--")])
+        raise InvalidInput(f"no option {word!r}", hint=hint or self._help())
+
+    def _help(self) -> str:
+        return f"`{self.prog} --help` tells more"
