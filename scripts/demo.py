@@ -32,6 +32,9 @@ class DemoFailed(Exception):
     """Says in one sentence what could not be had."""
 
 
+FAILURES = (DemoFailed, OSError, subprocess.SubprocessError)
+
+
 @dataclass
 class Demo:
     """One run of the demo: where it keeps things, and its steps."""
@@ -92,7 +95,8 @@ class Demo:
 
     def _last_words(self) -> str:
         lines = (self.base / "server.log").read_text().strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        errors = [line for line in lines if line.startswith("error: ")]
+        return (errors or lines or ["it said nothing"])[-1].removeprefix("error: ")
 
     def ask(self) -> str:
         """Return what the sandbox answers over HTTP."""
@@ -211,12 +215,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             demo.step("stop the server and remove all it had", demo.clean)
         else:
             run(demo, keep=options.keep)
-    except (DemoFailed, OSError, subprocess.SubprocessError) as error:
+    except FAILURES as error:
         print(f"\nmiren demo: {error}", file=sys.stderr)
         if not options.down:
-            demo.clean()
+            clean_after(demo)
         return 1
     return 0
+
+
+def clean_after(demo: Demo) -> None:
+    """Clean up after a failure, which may well make that fail too."""
+    try:
+        demo.clean()
+    except FAILURES as error:
+        print(f"miren demo: {demo.base} could not be removed: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--manager", default="apply", metavar="NAME", help="who owns the fields (default: apply)"
     )
     parser.add_argument("--force", action="store_true", help="take over fields others own")
-    parser.add_argument("-o", "--output", choices=("text", "json", "yaml", "name"), default="text")
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("text", "json", "yaml", "name"),
+        default="text",
+        metavar="FORM",
+        help="text (default), json, yaml or name",
+    )
     add_options(parser)
 
 

@@ -80,7 +80,7 @@ def _wait(calls: Calls, begun: list[dict[str, Any]], failures: Failures, timeout
     for target in begun:
         told = target.pop("told")
         with failures.noted():
-            left = max(0.1, until - time.monotonic())
+            left = round(max(0.1, until - time.monotonic()), 2)
             request = {**target, "for": "delete", "timeoutSeconds": left}
             calls.call(f"{ENTITIES}/Wait", request, timeout=left + 5)
             print(f"{told} deleted", flush=True)

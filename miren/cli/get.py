@@ -33,7 +33,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_names(parser, more=f"{parser.prog} KIND [options]")
     parser.add_argument(
-        "-o", "--output", choices=("table", "json", "yaml", "name"), default="table"
+        "-o",
+        "--output",
+        choices=("table", "json", "yaml", "name"),
+        default="table",
+        metavar="FORM",
+        help="table (default), json, yaml or name",
     )
     parser.add_argument(
         "-l", "--selector", default="", metavar="KEY=VALUE,...", help="only with these labels"

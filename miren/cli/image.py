@@ -19,7 +19,7 @@ __all__ = ["configure", "run"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    actions = parser.add_subparsers(dest="action", required=True)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="build|import")
     build = actions.add_parser("build", help="build the recipe in a folder and import it")
     build.add_argument("source", type=Path, metavar="FOLDER")
     build.add_argument("-o", "--output", type=Path, help="write the OCI archive here instead")

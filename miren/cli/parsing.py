@@ -33,10 +33,21 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """Return the options; raise InvalidInput for what is not one."""
+        if self._subparsers is None:  # else the options are those of a subparser
+            self._check_options(words)
         options, unknown = self.parse_known_args(words)
         if unknown:
             self._refuse(unknown[0].partition("=")[0])
         return options
+
+    def _check_options(self, words: Sequence[str]) -> None:
+        """Refuse an unknown option before argparse takes its value for an argument."""
+        for word in words:
+            if word == "--":
+                return
+            name = word.partition("=")[0]
+            if word.startswith("--") and name not in self._option_string_actions:
+                self._refuse(name)
 
     def error(self, message: str) -> NoReturn:
         """Raise InvalidInput; argparse calls this for everything it finds."""

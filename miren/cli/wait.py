@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     calls, failures = calls_to(options), Failures()
     until = time.monotonic() + options.timeout
     for kind, name in names_of(options.what):
-        left = max(0.1, until - time.monotonic())
+        left = round(max(0.1, until - time.monotonic()), 2)
         request = {
             "kind": kind,
             "name": name,

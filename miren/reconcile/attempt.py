@@ -91,7 +91,7 @@ class Attempts(Generic[E]):
         handler = self._controller.finalize if entity.is_deleting else self._controller.reconcile
         try:
             async with asyncio.timeout(self._settings.timeout):
-                result = await handler(ctx, entity)
+                result: object = await handler(ctx, entity)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

@@ -41,7 +41,7 @@ class Context(Generic[E_co]):
         self.log = log
         self.key: Key[Any] = Key.of(entity)
         self.conditions: dict[str, Condition] = {}
-        self.written = 0  # the highest revision this reconcile made
+        self.written: dict[type[Entity[Any, Any]], int] = {}  # newest revision made, by kind
         self._entity = entity
         self._status: object = entity.status
         self._manager = manager
@@ -99,12 +99,18 @@ class Context(Generic[E_co]):
 
     async def delete(self, entity: Entity[Any, Any]) -> None:
         """Begin the deletion of an entity, if it is still this very one."""
+        project = entity.project or None
         try:
             gone = await self.client.delete(
-                type(entity), entity.name, project=entity.project or None, uid=entity.uid
+                type(entity), entity.name, project=project, uid=entity.uid
             )
-        except (NotFound, Conflict):
-            return  # it is gone already, or its name is another's by now
+        except NotFound:
+            return
+        except Conflict:
+            found = await self.client.get(type(entity), entity.name, project=project, default=None)
+            if found is not None and found.uid == entity.uid:
+                raise
+            return  # its name is another's by now
         self._wrote(gone)
 
     async def owned(self, kind: type[O]) -> tuple[O, ...]:
@@ -129,5 +135,6 @@ class Context(Generic[E_co]):
         )
 
     def _wrote(self, entity: O) -> O:
-        self.written = max(self.written, entity.revision)
+        kind = type(entity)
+        self.written[kind] = max(self.written.get(kind, 0), entity.revision)
         return entity

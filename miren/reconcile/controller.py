@@ -123,11 +123,13 @@ class Controller(Generic[E]):
         known = {name: value for name, value in given.items() if value is not None}
         cls.settings = replace(cls.settings, **known)  # type: ignore[arg-type]  # names match
         cls.kind = _kind_of(cls)
-        members = [member for base in reversed(cls.__mro__) for member in vars(base).values()]
+        named: dict[str, object] = {}
+        for base in reversed(cls.__mro__):
+            named.update(vars(base))  # an overriding method counts instead of what it overrides
+        members = named.values()
         cls.indexes = tuple(member for member in members if isinstance(member, index))
-        cls.watched = tuple(
-            member.miren_watch for member in members if hasattr(member, "miren_watch")
-        )
+        found = (getattr(member, "miren_watch", None) for member in members)
+        cls.watched = tuple(watch for watch in found if isinstance(watch, Watch))
         _check(cls)
 
     @property

@@ -16,9 +16,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from types import TracebackType
 from typing import Any, Self, cast
 
-from miren.base.errors import DeadlineExceeded
+from miren.base.errors import DeadlineExceeded, Unavailable
 from miren.entities.client import Client
 from miren.entities.entity import Entity
 from miren.entities.kinds import Kinds
@@ -32,6 +33,7 @@ from miren.reconcile.runner import Runner
 __all__ = ["ControllerHealth", "Engine"]
 
 _GRACE = 10.0
+_POLL = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,12 @@ class Engine:
         self._informers: dict[type[Entity[Any, Any]], Informer[Any]] = {}
         self._runners = [self._runner(controller) for controller in self._controllers]
         self._stack = AsyncExitStack()
+        self._was_entered = False
 
     async def __aenter__(self) -> Self:
+        if self._was_entered:
+            raise RuntimeError("an engine runs once: make a new one")
+        self._was_entered = True
         async with AsyncExitStack() as stack:
             if self._store is not None:
                 await stack.enter_async_context(self._store)
@@ -96,8 +102,13 @@ class Engine:
             self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(self, *exc: object) -> bool | None:
-        return await self._stack.__aexit__(*exc)
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._stack.__aexit__(kind, error, traceback)
 
     @property
     def kinds(self) -> tuple[type[Entity[Any, Any]], ...]:
@@ -126,16 +137,27 @@ class Engine:
         """
         try:
             async with asyncio.timeout(timeout):
-                while not await self._is_idle():
-                    await asyncio.sleep(0.01)
+                while not await self._is_idle():  # noqa: ASYNC110  # being idle is no event
+                    await asyncio.sleep(_POLL)
         except TimeoutError:
             raise DeadlineExceeded(f"the engine was still busy after {timeout:g} s") from None
 
     async def _is_idle(self) -> bool:
-        revision = await self.client.revision()
-        for informer in self._informers.values():
-            await informer.wait_for(revision, timeout=_GRACE)
+        """Return whether every cache is current, and no work was there or came meanwhile."""
+        before = self._work_begun()
+        try:
+            for informer in self._informers.values():
+                if not self._is_quiet() or not await informer.is_current():
+                    return False
+        except Unavailable:
+            return False
+        return self._is_quiet() and self._work_begun() == before
+
+    def _is_quiet(self) -> bool:
         return all(runner.queue.is_idle for runner in self._runners)
+
+    def _work_begun(self) -> int:
+        return sum(runner.queue.handed_out for runner in self._runners)
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
@@ -162,7 +184,15 @@ class Engine:
     def _runner(self, controller: Controller[Any]) -> Runner[Any]:
         cls = type(controller)
         informer = self._informer(cls.kind)
-        runner = Runner(controller, self.client, informer, now=self._now, rng=self._rng)
+        kinds = dict.fromkeys(kind for kind in _kinds_of(controller) if kind is not cls.kind)
+        runner = Runner(
+            controller,
+            self.client,
+            informer,
+            others=[self._informer(kind) for kind in kinds],
+            now=self._now,
+            rng=self._rng,
+        )
         for index in cls.indexes:
             bound = informer.index(partial(index.values, controller))
             controller.__dict__[f"index:{index.name}"] = Index(bound.__getitem__)
@@ -177,10 +207,9 @@ class Engine:
 
 def _waking(runner: Runner[Any], method: Callable[[Any], Iterable[Any]]) -> Callable[..., None]:
     def listener(change: Change[Any]) -> None:
-        for entity in (change.old, change.new):
-            if entity is not None:
-                for key in method(entity):
-                    runner.wake(key)
+        for entity in change.both():
+            for key in method(entity):
+                runner.wake(key, low=change.listed)
 
     return listener
 

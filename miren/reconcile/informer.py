@@ -43,7 +43,7 @@ _RELIST = Backoff(first=0.1, cap=10.0)
 class Change(Generic[E]):
     """What an informer tells: `old` None is new to it, `new` None is gone.
 
-    `listed` says that it comes from a list, and nobody waits for it.
+    `listed` says that it comes from the first list, and nobody waits for it.
     """
 
     old: E | None
@@ -53,9 +53,11 @@ class Change(Generic[E]):
     @property
     def entity(self) -> E:
         """The newest that is known of it."""
-        found = self.new if self.new is not None else self.old
-        assert found is not None
-        return found
+        return self.both()[-1]
+
+    def both(self) -> tuple[E, ...]:
+        """Return what is known of it, before and now."""
+        return tuple(entity for entity in (self.old, self.new) if entity is not None)
 
 
 class _Index(Generic[E]):
@@ -140,6 +142,12 @@ class Informer(Generic[E]):
             self._waiting = [entry for entry in self._waiting if entry[1] is not future]
         return True
 
+    async def is_current(self) -> bool:
+        """Return whether the cache is what a list says now. Reads the whole kind."""
+        listing = await self._client.list(self.kind, self._selection)
+        listed = {Key.of(entity): entity.revision for entity in listing.items}
+        return listed == {key: entity.revision for key, entity in self._entities.items()}
+
     async def run(self) -> None:
         """List, watch, and list again whenever the watch cannot go on."""
         failures = 0
@@ -147,11 +155,11 @@ class Informer(Generic[E]):
             try:
                 listing = await self._client.list(self.kind, self._selection)
                 self._replace(listing)
-                failures = 0
                 async with self._client.watch(
                     self.kind, self._selection, after=listing.revision
                 ) as events:
                     async for event in events:
+                        failures = 0
                         self._take(event)
             except (Compacted, StoreReset, InvalidInput) as error:
                 log.info("listing again", extra={"kind": str(self.kind.kind), "why": str(error)})
@@ -164,13 +172,14 @@ class Informer(Generic[E]):
 
     def _replace(self, listing: Listing[E]) -> None:
         """Make the cache what was listed, and tell only what is different."""
+        first = not self.is_synced.is_set()
         listed = {Key.of(entity): entity for entity in listing.items}
         for key in [key for key in self._entities if key not in listed]:
             self._set(key, None, listed=False)
         for key, entity in listed.items():
             known = self._entities.get(key)
             if known is None or known.uid != entity.uid or known.revision != entity.revision:
-                self._set(key, entity, listed=True)
+                self._set(key, entity, listed=first)
         self._advance(listing.revision)
         self.is_synced.set()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from miren.base.errors import Conflict, MirenError
+from miren.base.errors import Conflict, MirenError, NotFound
 from miren.entities.client import Client
 from miren.entities.entity import Condition, Entity
 from miren.entities.model import Model
@@ -55,6 +55,8 @@ async def record(client: Client, seen: E, ctx: Context[E], *, primary: bool) -> 
             return current
         try:
             return await client.update_status(wanted)
+        except NotFound:
+            return seen
         except Conflict:
             found = await client.get(
                 type(seen), seen.name, project=seen.project or None, default=None
@@ -99,5 +101,5 @@ def merge_conditions(
         since = now if known is None or flipped else known.last_transition_time
         merged[type] = condition.model_copy(update={"last_transition_time": since})
     # Ready first, the rest by name: the same facts always give the same bytes.
-    order = sorted(merged, key=lambda type: (type != READY, type))
+    order = sorted(merged, key=lambda each: (each != READY, each))
     return tuple(merged[type] for type in order)

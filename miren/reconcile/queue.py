@@ -45,6 +45,7 @@ class WorkQueue(Generic[K]):
         # In work; None, or parked to be handed out again with (True) low priority.
         self._running: dict[K, bool | None] = {}
         self._low_was_last = False
+        self.handed_out = 0  # so far
         self._due: dict[K, float] = {}  # canonical; heap entries that disagree are stale
         self._heap: list[tuple[float, int, K]] = []
         self._sequence = 0
@@ -65,13 +66,13 @@ class WorkQueue(Generic[K]):
         """Make a key ready. `low` is for work that nobody waits for: first lists, resyncs."""
         if key in self._running:
             self._running[key] = low and self._running[key] is not False
-            return
-        if low and key not in self._ready:
+        elif low and key not in self._ready:
             self._low.setdefault(key, _now())
         else:
             self._low.pop(key, None)
             self._ready[key] = None
-            self._due.pop(key, None)
+        if not low:
+            self._due.pop(key, None)  # a delay may still raise what is only low
         self._wake_one()
 
     def add_after(self, key: K, delay: float) -> None:
@@ -99,6 +100,7 @@ class WorkQueue(Generic[K]):
             if key is not None:
                 self._running[key] = None
                 self._due.pop(key, None)
+                self.handed_out += 1
                 return key
             waiter = asyncio.get_running_loop().create_future()
             self._idle.append(waiter)

@@ -11,7 +11,6 @@ once; sockets do not work in it.
 from __future__ import annotations
 
 import asyncio
-import random
 import selectors
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -23,10 +22,9 @@ from miren.entities.entity import Entity
 from miren.entities.kinds import Kinds
 from miren.entities.store.memory import MemoryStore
 from miren.entities.store_client import StoreClient
+from miren.reconcile.attempt import Attempts
 from miren.reconcile.controller import Controller
-from miren.reconcile.informer import Informer
 from miren.reconcile.results import Requeue
-from miren.reconcile.runner import Runner
 
 __all__ = ["Once", "VirtualLoop", "reconcile_once", "run_virtual"]
 
@@ -64,16 +62,14 @@ async def reconcile_once(
     kinds = Kinds([type(entity), *cls.settings.owns, *(type(item) for item in existing)])
     for watch in cls.watched:
         kinds.add(watch.kind)
-    rng = random.Random(0)  # noqa: S311  # a test repeats
     # A memory store holds nothing that must be given back: it lives as long as `Once.client`.
     store = await MemoryStore().__aenter__()
     client = StoreClient(store=store, kinds=kinds, now=clock)
     for item in existing:
         await _store(client, item)
     stored = await _store(client, entity, finalizer=cls.settings.finalizer)
-    informer = Informer(client, type(entity), rng=rng)
-    runner = Runner(controller, client, informer, now=clock, rng=rng)
-    outcome = await runner.reconcile(stored)
+    attempt = await Attempts(controller, client, now=clock).make(stored)
+    outcome = attempt.outcome
     project = stored.project or None
     found = await client.get(type(entity), entity.name, project=project, default=None)
     left = stored if found is None else found

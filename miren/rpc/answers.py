@@ -1,9 +1,8 @@
-"""HTTP/1.1 responses read from a blocking socket: as much of RFC 9112 as our server speaks."""
+"""HTTP/1.1 responses read from a blocking file: as much of RFC 9112 as our server speaks."""
 
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator, Mapping
 from io import BufferedReader
 from typing import Any
@@ -58,9 +57,8 @@ class Answer:
         return data
 
 
-def read_answer(connection: socket.socket) -> Answer:
+def read_answer(file: BufferedReader) -> Answer:
     """Read the head of the response; raise the error it carries, if it carries one."""
-    file = connection.makefile("rb")
     status = file.readline().split()
     headers: dict[str, str] = {}
     while (line := file.readline().strip()) != b"":

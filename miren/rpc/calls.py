@@ -10,11 +10,12 @@ import json
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from miren.base.errors import InvalidInput, OutcomeUnknown, Unavailable
-from miren.rpc.answers import Answer, read_answer
+from miren.rpc.answers import read_answer
 from miren.rpc.wire import HEARTBEAT, TIMEOUT_HEADER, error_from
 
 __all__ = ["Calls"]
@@ -45,28 +46,30 @@ class Calls:
         """Call `package.Service/Method` and return its answer."""
         allowed = self._timeout if timeout is None else timeout
         headers = {TIMEOUT_HEADER: str(int(allowed * 1000))}
-        with self._open(allowed + _SLACK) as connection, _under_way():
-            return _ask(connection, method, request, headers).message()
+        with self._open(allowed + _SLACK) as (connection, file), _under_way():
+            _ask(connection, method, request, headers)
+            return read_answer(file).message()
 
     def upload(
         self, method: str, query: str, source: BinaryIO, size: int, *, timeout: float = 300.0
     ) -> dict[str, Any]:
         """Send a file as the body of a call."""
         headers = {"Content-Type": "application/octet-stream"}
-        with self._open(timeout) as connection, _under_way():
+        with self._open(timeout) as (connection, file), _under_way():
             with suppress(ConnectionError):  # as in _ask
                 connection.sendall(_head(f"{method}?{query}", size, headers))
                 connection.sendfile(source)
-            return read_answer(connection).message()
+            return read_answer(file).message()
 
     def stream(self, method: str, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Call a streaming method and yield its messages until the server ends it.
 
         Raises Unavailable when the connection breaks, or is silent for long, before the end.
         """
-        with self._open(self._timeout + _SLACK) as connection:
+        with self._open(self._timeout + _SLACK) as (connection, file):
             with _under_way():
-                answer = _ask(connection, method, request, {})
+                _ask(connection, method, request, {})
+                answer = read_answer(file)
             connection.settimeout(_SILENCE)
             try:
                 for line in answer.lines():
@@ -78,31 +81,32 @@ class Calls:
             except (OSError, ValueError) as error:
                 raise Unavailable(f"the server at {self.path} went away: {error}") from error
 
-    def _open(self, timeout: float) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(timeout)
-        try:
-            connection.connect(str(self.path))
-        except (FileNotFoundError, ConnectionRefusedError) as error:
-            connection.close()
-            raise Unavailable(
-                f"no server at {self.path}",
-                hint="start one with `miren server`, or name another with --server",
-            ) from error
-        except OSError as error:
-            connection.close()
-            raise Unavailable(f"cannot reach {self.path}: {error.strerror or error}") from error
-        return connection
+    @contextmanager
+    def _open(self, timeout: float) -> Iterator[tuple[socket.socket, BufferedReader]]:
+        """Yield a connection and what comes from it as a file."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout)
+            try:
+                connection.connect(str(self.path))
+            except (FileNotFoundError, ConnectionRefusedError) as error:
+                raise Unavailable(
+                    f"no server at {self.path}",
+                    hint="start one with `miren server`, or name another with --server",
+                ) from error
+            except OSError as error:
+                reason = error.strerror or error
+                raise Unavailable(f"cannot reach {self.path}: {reason}") from error
+            with connection.makefile("rb") as file:
+                yield connection, file
 
 
 def _ask(
     connection: socket.socket, method: str, request: Mapping[str, Any], headers: Mapping[str, str]
-) -> Answer:
+) -> None:
     body = json.dumps(request).encode()
     head = _head(method, len(body), {"Content-Type": "application/json", **headers})
     with suppress(ConnectionError):  # it may have refused without reading on: then it says why
         connection.sendall(head + body)
-    return read_answer(connection)
 
 
 def _head(target: str, size: int, headers: Mapping[str, str]) -> bytes:

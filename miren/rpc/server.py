@@ -174,9 +174,7 @@ class RpcServer:
             message = await feed.next()
             try:
                 await response.prepare(request)
-                while message is not None:
-                    await response.write(orjson.dumps(message) + b"\n")
-                    message = await _next(feed, name)
+                await _copy(message, feed, response, name)
                 await response.write_eof()
             except ClientConnectionResetError:
                 log.debug("client left", extra={"method": name})
@@ -202,14 +200,24 @@ class RpcServer:
             self._in_work.discard(deadline)
 
 
-async def _next(feed: Feed, name: str) -> Message | None:
-    """Return the next message; an error is the last one, since the status line is gone."""
+async def _copy(
+    message: Message | None, feed: Feed, response: web.StreamResponse, name: str
+) -> None:
+    """Write messages as lines; an error is the last one, since the status line is gone."""
     try:
-        return await feed.next()
+        while message is not None:
+            await response.write(_line(message))
+            message = await feed.next()
+    except ClientConnectionResetError:
+        raise
     except MirenError as error:
-        return {"error": error_to(error)}
+        await response.write(_line({"error": error_to(error)}))
     except Exception as error:
-        return {"error": error_to(_internal(name, error))}
+        await response.write(_line({"error": error_to(_internal(name, error))}))
+
+
+def _line(message: Message) -> bytes:
+    return orjson.dumps(message) + b"\n"
 
 
 def _internal(name: str, error: Exception) -> MirenError:

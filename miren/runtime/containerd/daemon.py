@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 # struct sockaddr_un holds 108 bytes, the last of them zero.
 _LONGEST_SOCKET = 107
-_READY_WITHIN = 30.0
 _BACKOFF = Backoff(first=0.1, cap=10.0)
 
 _CONFIG = """\
@@ -65,11 +64,13 @@ disabled_plugins = [
 class ContainerdDaemon:
     """The containerd of an instance, in its folders.
 
-    `async with` starts or adopts it and keeps it running; leaving leaves it running. Raises
-    InvalidInput when `run_dir` is too long for a socket.
+    `async with` starts or adopts it and keeps it running; leaving leaves it running. One that
+    does not answer `ready_within` seconds is killed. Raises InvalidInput when `run_dir` is too
+    long for a socket.
     """
 
-    def __init__(self, state_dir: Path, run_dir: Path) -> None:
+    def __init__(self, state_dir: Path, run_dir: Path, *, ready_within: float = 30.0) -> None:
+        self._ready_within = ready_within
         self.places = Places.at(state_dir, run_dir)
         self.socket = self.places.socket
         self.log = self.places.containerd_log
@@ -159,7 +160,7 @@ class ContainerdDaemon:
         """Return whether it answers in time; give up early when its process has ended."""
         connection = Connection(self.socket)
         try:
-            async with asyncio.timeout(_READY_WITHIN):
+            async with asyncio.timeout(self._ready_within):
                 while is_alive(pid):
                     with contextlib.suppress(MirenError):
                         await Containers(connection).version(timeout=5.0)

@@ -76,7 +76,7 @@ class Places:
     @property
     def containers(self) -> Path:
         """A folder for each container that has anything on this host."""
-        return self.state_dir / "containers"
+        return self.root / "containers"
 
     def container(self, id: ContainerId) -> Path:
         """The folder of the container: the files it gets from the host."""

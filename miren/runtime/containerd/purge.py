@@ -54,7 +54,7 @@ def _remove_folders(places: Places) -> None:
             f"{still[0]} cannot be unmounted, so nothing below it is removed",
             hint="see what uses it, then purge again",
         )
-    for folder in (places.containers, places.run, places.root):
+    for folder in (places.run, places.root):
         if folder.exists():
             shutil.rmtree(folder)
 

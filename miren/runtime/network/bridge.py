@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
+from typing import Any
 
 from miren.base.errors import InvalidInput, RuntimeFailure
 from miren.runtime.api import ContainerId
@@ -114,7 +115,7 @@ class Network:
         await ip_batch(
             [
                 f"link add {names.veth} type veth"
-                f" peer name eth0 netns {names.netns}",
+                f" peer name eth0 address {mac_of(address)} netns {names.netns}",
                 f"link set {names.veth} alias miren-{self._instance} master {self._bridge} up",
                 f"link set {names.veth} type bridge_slave isolated on",
             ]
@@ -143,20 +144,29 @@ class Network:
             await ip("netns", "delete", names.netns)
 
     async def purge(self) -> None:
-        """Remove the bridge, all veths on it and the firewall; other instances keep theirs."""
-        for name in await self.ports():
-            await _delete_link(name)
+        """Remove the bridge, the firewall and every sandbox's network on it; nobody else's."""
+        named = {
+            row["nsid"]: row["name"] for row in await ip_json("netns", "list-id") if "name" in row
+        }
+        for row in await self._ports():
+            await _delete_link(row["ifname"])
+            # Only its link tells whose a namespace is.
+            netns = named.get(row.get("link_netnsid"))
+            if netns is not None:
+                await ip("netns", "delete", netns)
         if _exists(self._bridge):
             await ip("link", "delete", self._bridge)
         await nft(remove_script(self._instance))
 
     async def ports(self) -> Sequence[str]:
         """Return the host names of this instance's veths, on the bridge or fallen off it."""
-        rows = await ip_json("link", "show", "type", "veth")
+        return [str(row["ifname"]) for row in await self._ports()]
+
+    async def _ports(self) -> Sequence[dict[str, Any]]:
         mine = f"miren-{self._instance}"
         return [
-            str(row["ifname"])
-            for row in rows
+            row
+            for row in await ip_json("link", "show", "type", "veth")
             if row.get("master") == self._bridge or row.get("ifalias") == mine
         ]
 

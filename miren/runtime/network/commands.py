@@ -11,10 +11,8 @@ from miren.base.errors import DeadlineExceeded, RuntimeFailure
 
 __all__ = ["ip", "ip_batch", "ip_json", "nft", "run"]
 
-_TIMEOUT = 20.0
 
-
-async def run(*command: str, stdin: str = "") -> str:
+async def run(*command: str, stdin: str = "", timeout: float = 20.0) -> str:
     """Return what `command` prints; raise RuntimeFailure with its words when it fails.
 
     The program has ended when this returns, however it returns: a cancelled call leaves no
@@ -33,10 +31,10 @@ async def run(*command: str, stdin: str = "") -> str:
             hint="apt-get install iproute2 nftables",
         ) from error
     try:
-        async with asyncio.timeout(_TIMEOUT):
+        async with asyncio.timeout(timeout):
             output, errors = await process.communicate(stdin.encode())
     except TimeoutError as error:
-        raise DeadlineExceeded(f"{' '.join(command)} took over {_TIMEOUT:g} s") from error
+        raise DeadlineExceeded(f"{' '.join(command)} took over {timeout:g} s") from error
     finally:
         if process.returncode is None:
             process.kill()

@@ -54,11 +54,8 @@ class TestRunning:
                 await wait_ended(pid)
                 await eventually(lambda: answers(daemon))
 
-    async def test_one_that_hangs_is_replaced(
-        self, instance: Instance, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("miren.runtime.containerd.daemon._READY_WITHIN", 1.0)
-        daemon = instance.daemon()
+    async def test_one_that_hangs_is_replaced(self, instance: Instance) -> None:
+        daemon = ContainerdDaemon(instance.state_dir, instance.run_dir, ready_within=1.0)
         pid = daemon.pid()
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)

@@ -129,6 +129,15 @@ async def test_mounts_are_shown_and_read_only_ones_stay_as_they_are(
     assert not (fixed / "file").exists()
 
 
+async def test_creating_again_does_not_cut_a_running_sandbox_off(sandboxes: Sandboxes) -> None:
+    spec = sandboxes.spec(*SERVE)
+    await sandboxes.runtime.create(spec)
+    state = await sandboxes.runtime.start(spec.id)
+    assert await fetch(state) == PAGE
+    assert await sandboxes.runtime.create(spec) == state
+    assert await fetch(state) == PAGE
+
+
 async def test_a_log_may_have_any_name(sandboxes: Sandboxes) -> None:
     log = sandboxes.logs / "100% of #1?" / "the log"
     spec = replace(sandboxes.spec("echo", "said"), log=log)

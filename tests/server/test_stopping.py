@@ -1,0 +1,71 @@
+"""What SIGTERM does to those who are connected, and that nothing is left of the socket."""
+
+from __future__ import annotations
+
+import threading
+
+from tests.servers import Answer, disk, run_miren, running_server, wait_until
+
+
+def test_sigterm_ends_watches_and_logs_cleanly_and_soon() -> None:
+    with running_server() as server:
+        watch = server.popen("get", "projects", "-w")
+        with server.stream("Watch", kind="project") as stream:
+            stream.until("BOOKMARK")
+            wait_until(lambda: server.sockets() >= 3)
+            took = server.stop()
+            assert list(stream) == []  # a last chunk, not a broken connection
+            assert stream.response.isclosed()
+        assert took < 3
+        assert watch.wait(timeout=10) == 0
+        assert watch.communicate() == ("", "")
+        assert not server.socket.exists()
+        assert "Traceback" not in server.log
+        assert run_miren("get", "sb", MIREN_SERVER=server.address).code == 7
+
+
+def test_a_call_in_work_is_finished_or_told_that_nobody_knows() -> None:
+    answers: list[Answer] = []
+    with running_server() as server:
+        server.ok("Create", entity=disk("there"))
+
+        def wait() -> None:
+            answers.append(server.call("Wait", kind="disk", name="never", for_="phase=ready"))
+
+        before = server.sockets()
+        thread = threading.Thread(target=wait)
+        thread.start()
+        wait_until(lambda: server.sockets() > before)
+        took = server.stop()
+        thread.join(timeout=10)
+        assert "Traceback" not in server.log
+    assert took < 3
+    (answer,) = answers
+    assert (answer.status, answer.json["code"]) == (500, "unknown")
+
+
+def test_a_second_server_of_the_same_folders_is_refused() -> None:
+    with running_server() as server:
+        options = ["--state-dir", f"{server.base}/other", "--run-dir", f"{server.base}/run"]
+        other = run_miren("server", *options, "--runtime", "process")
+        assert (other.code, server.http("GET", "/healthz").status) == (6, 200)
+        assert "another server listens" in other.err
+        options[1] = f"{server.base}/state"
+        other = run_miren("server", *options, "--runtime", "process")
+        assert (other.code, server.http("GET", "/healthz").status) == (6, 200)
+
+
+def test_entities_outlive_the_server() -> None:
+    with running_server() as server:
+        server.ok("Create", entity={"kind": "Project", "metadata": {"name": "kept"}})
+        server.stop()
+        folders = [str(server.base / name) for name in ("state", "run")]
+        again = server.popen(
+            "server", "--state-dir", folders[0], "--run-dir", folders[1], "--runtime", "process"
+        )
+        try:
+            wait_until(lambda: server.cli("get", "project/kept").code == 0)
+        finally:
+            again.terminate()
+            assert again.wait(timeout=20) == 0
+            again.communicate()

@@ -1,0 +1,276 @@
+"""A real `miren server` for black-box tests, commands against it, and raw HTTP on its socket.
+
+It runs the process runtime, in a short folder of its own: a unix socket's path is limited, and
+pytest's temporary folders are too deep for it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+MIREN = str(Path(sys.executable).parent / "miren")
+EXAMPLE = Path(__file__).parent.parent / "examples" / "01-hello"
+ENTITIES = "miren.entities.v1.Entities"
+
+T = TypeVar("T")
+
+
+def wait_until(look: Callable[[], T], *, within: float = 20.0) -> T:
+    """Return the first true value of `look`; fail when there is none in time."""
+    deadline = time.monotonic() + within
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {within:g} s, last: {found!r}"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+def run_miren(*words: str | Path, stdin: str = "", **environment: str) -> Done:
+    done = subprocess.run(
+        [MIREN, *map(str, words)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+        env={**os.environ, "PYTHONWARNINGS": "error", **environment},
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path, timeout: float = 20.0) -> None:
+        super().__init__("server", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP response, read whole."""
+
+    status: int
+    type: str
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        value = json.loads(self.body)
+        assert isinstance(value, dict)
+        return value
+
+
+class Messages:
+    """A stream being read: its messages one by one, heartbeats left out."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.response = response
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        while line := self.response.readline():
+            message = json.loads(line)
+            if message:
+                yield message
+
+    def next(self) -> dict[str, Any]:
+        return next(iter(self))
+
+    def until(self, type: str) -> list[dict[str, Any]]:
+        """Return the messages up to and with the first of that type."""
+        found = []
+        for message in self:
+            found.append(message)
+            if message["type"] == type:
+                return found
+        raise AssertionError(f"the stream ended without a {type}: {found}")
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    base: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def socket(self) -> Path:
+        return self.base / "run" / "miren.sock"
+
+    @property
+    def address(self) -> str:
+        return f"unix://{self.socket}"
+
+    @property
+    def log(self) -> str:
+        return (self.base / "server.log").read_text()
+
+    def cli(self, *words: str | Path, stdin: str = "") -> Done:
+        return run_miren(*words, stdin=stdin, MIREN_SERVER=self.address)
+
+    def popen(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command that goes on by itself, such as a watch."""
+        return subprocess.Popen(
+            [MIREN, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "MIREN_SERVER": self.address},
+        )
+
+    def http(
+        self, verb: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        connection = UnixConnection(self.socket)
+        try:
+            connection.request(verb, target, body, dict(headers or {}))
+            response = connection.getresponse()
+            kind = response.getheader("Content-Type", "").partition(";")[0]
+            return Answer(response.status, kind, response.read())
+        finally:
+            connection.close()
+
+    def call(self, method: str, /, service: str = ENTITIES, **message: Any) -> Answer:
+        """Call a method with these attributes; `for_` stands for `for`."""
+        message = {name.rstrip("_"): value for name, value in message.items()}
+        return self.http("POST", f"/{service}/{method}", json.dumps(message).encode())
+
+    def ok(self, method: str, /, **message: Any) -> dict[str, Any]:
+        answer = self.call(method, **message)
+        assert answer.status == 200, answer.body
+        return answer.json
+
+    @contextmanager
+    def stream(
+        self, method: str, /, service: str = ENTITIES, timeout_ms: int = 0, **message: Any
+    ) -> Iterator[Messages]:
+        connection = UnixConnection(self.socket)
+        headers = {"Connect-Timeout-Ms": str(timeout_ms)} if timeout_ms else {}
+        try:
+            connection.request(
+                "POST", f"/{service}/{method}", json.dumps(message).encode(), headers
+            )
+            response = connection.getresponse()
+            assert response.status == 200, response.read()
+            yield Messages(response)
+        finally:
+            connection.close()
+
+    def sockets(self) -> int:
+        """Return how many sockets the server has open."""
+        links = []
+        for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            try:
+                links.append(str(entry.readlink()))
+            except FileNotFoundError:  # it was the descriptor that looked
+                continue
+        return sum(link.startswith("socket:") for link in links)
+
+    def stop(self) -> float:
+        """End it with SIGTERM; return the seconds that took."""
+        start = time.monotonic()
+        self.process.terminate()
+        assert self.process.wait(timeout=20) == 0, self.log
+        return time.monotonic() - start
+
+
+@contextmanager
+def running_server(*options: str) -> Iterator[Server]:
+    """Run a server, and remove everything it had."""
+    base = Path(tempfile.mkdtemp(prefix="mv"))
+    folders = ["--state-dir", f"{base}/state", "--run-dir", f"{base}/run"]
+    arguments = [*folders, "--runtime", "process", *options]
+    with (base / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [MIREN, "server", *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
+    server = Server(base, process)
+    try:
+        wait_until(lambda: _answers(server), within=30)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(timeout=20)
+        run_miren("server", "purge", "--data", *arguments)
+        shutil.rmtree(base)
+
+
+def _answers(server: Server) -> bool:
+    assert server.process.poll() is None, server.log
+    try:
+        return server.http("GET", "/healthz").status == 200
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+
+
+def sandbox(name: str, *, port: int | None = None, **metadata: Any) -> dict[str, Any]:
+    """Return a document of a sandbox; without a port it runs no server and only sleeps."""
+    container: dict[str, Any] = {"image": "hello", "command": ["sleep", "1000"]}
+    if port is not None:
+        container = {
+            "image": "hello",
+            "command": ["sh", "-c", 'echo one; echo two; exec httpd -f -p "$PORT" -h www'],
+            "env": {"PORT": str(port)},
+            "ports": [port],
+        }
+    return {
+        "apiVersion": "miren.dev/v1alpha1",
+        "kind": "Sandbox",
+        "metadata": {"name": name, **metadata},
+        "spec": {"containers": [container], "gracePeriod": "100ms"},
+    }
+
+
+def disk(name: str, size: str = "1Gi", **metadata: Any) -> dict[str, Any]:
+    """Return a document of a disk."""
+    return {
+        "apiVersion": "miren.dev/v1alpha1",
+        "kind": "Disk",
+        "metadata": {"name": name, **metadata},
+        "spec": {"size": size},
+    }
