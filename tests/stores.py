@@ -1,12 +1,14 @@
-"""Stores around a store: one that counts, one in which somebody else is faster."""
+"""Stores around a store: one that counts, one that fails, one in which others are faster."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Self
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import Any, Self
 
+from miren.base.errors import Unavailable
 from miren.entities.store.api import (
     Bookmark,
     Compare,
@@ -101,3 +103,68 @@ class Racing(Around):
         if race is not None and is_write:
             self.before_write = None
             await race()
+
+
+class Faulty(Around):
+    """A store that can be down, and whose watches can be dropped.
+
+    While `is_down` every call raises Unavailable before it does anything.
+    """
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.is_down = False
+        self.refused: list[float] = []  # when calls came while it was down
+        self._watches: dict[asyncio.Future[None], None] = {}
+
+    def go_down(self) -> None:
+        """Refuse everything from now on, and drop every watch."""
+        self.is_down = True
+        self.drop_watches()
+
+    def drop_watches(self) -> None:
+        """End every watch with Unavailable."""
+        for watch in list(self._watches):
+            if not watch.done():
+                watch.set_exception(Unavailable("the watch was dropped"))
+
+    async def before(self, call: str) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        if self.is_down:
+            self.refused.append(asyncio.get_running_loop().time())
+            raise Unavailable("the store is down")
+
+    @asynccontextmanager
+    async def watch(
+        self, range: KeyRange, *, after: int
+    ) -> AsyncIterator[AsyncIterator[Revision | Bookmark]]:
+        self._check()
+        dropped = asyncio.get_running_loop().create_future()
+        self._watches[dropped] = None
+        try:
+            async with (
+                self.inner.watch(range, after=after) as changes,
+                aclosing(_until(dropped, changes)) as until,
+            ):
+                yield until
+        finally:
+            del self._watches[dropped]
+            if dropped.done():
+                dropped.exception()  # nobody may have been reading
+
+
+async def _until(
+    dropped: asyncio.Future[None], changes: AsyncIterator[Revision | Bookmark]
+) -> AsyncGenerator[Revision | Bookmark, None]:
+    while True:
+        reading = asyncio.ensure_future(anext(changes))
+        try:
+            either: list[asyncio.Future[Any]] = [reading, dropped]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reading.cancel()
+        if dropped.done():
+            dropped.result()
+        yield await reading

@@ -43,8 +43,19 @@ def run(options: argparse.Namespace) -> int:
         return 0
     from miren.server.standalone import run as serve
 
-    asyncio.run(serve(config))
+    try:
+        asyncio.run(serve(config))
+    except BaseExceptionGroup as group:
+        # What stops the server comes through the task groups of its parts.
+        raise _sole(group) from group
     return 0
+
+
+def _sole(error: BaseException) -> BaseException:
+    """Return the one error that a group is about, or the group if it is about several."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _config(options: argparse.Namespace) -> Config:

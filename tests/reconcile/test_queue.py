@@ -2,35 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
-from functools import wraps
-from typing import Any
 
 from miren.base.backoff import Backoff
 from miren.reconcile.queue import WorkQueue
-from miren.reconcile.testing import run_virtual
+from tests.reconcile.virtual import now, virtually
 
 EXACT = Backoff(first=1.0, factor=2.0, cap=60.0, jitter=0.0)
 
 
-def virtually(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """Run the test on a loop whose time jumps."""
-
-    @wraps(test)
-    def run() -> None:
-        run_virtual(test())
-
-    # What pytest would unwrap to is a coroutine function: it must not run it itself.
-    del run.__dict__["__wrapped__"]
-    return run
-
-
 def make_queue() -> WorkQueue[str]:
     return WorkQueue(EXACT, random.Random(0))
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def take(queue: WorkQueue[str]) -> str:

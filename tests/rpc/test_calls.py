@@ -97,7 +97,11 @@ def test_a_server_that_says_nothing_leaves_the_outcome_unknown(
 ) -> None:
     monkeypatch.setattr("miren.rpc.calls._SLACK", 0.1)
     done = threading.Event()
-    with serving(lambda _connection: bool(done.wait(5)) or None) as calls:
+
+    def serve(_connection: socket.socket) -> None:
+        done.wait(5)
+
+    with serving(serve) as calls:
         with pytest.raises(OutcomeUnknown) as caught:
             calls.call("a.A/B", {}, timeout=0.1)
         done.set()

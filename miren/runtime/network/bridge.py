@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from pathlib import Path
-from typing import Any
 
 from miren.base.errors import InvalidInput, RuntimeFailure
 from miren.runtime.api import ContainerId
-from miren.runtime.network.commands import ip, ip_batch, ip_json, nft, run
+from miren.runtime.network import links
+from miren.runtime.network.commands import nft, run
 from miren.runtime.network.firewall import install_script, remove_script
 from miren.runtime.network.ipam import choose_subnet, gateway, mac_of, next_address
-from miren.runtime.network.names import Names, bridge_name, table_name
+from miren.runtime.network.names import NETNS_FOLDER, Names, bridge_name, table_name
 
 __all__ = ["Network"]
 
@@ -61,15 +60,10 @@ class Network:
         # The firewall stands before the first sandbox can be connected.
         await nft(install_script(self._instance))
         address = gateway(self._subnet)
-        if not _exists(self._bridge):
-            # A fixed hardware address: a bridge otherwise takes on that of its lowest port, and
-            # sandboxes would call the host by one that is gone.
-            await ip("link", "add", self._bridge, "address", mac_of(address), "type", "bridge")
-        await ip_batch(
-            [
-                f"address replace {address}/{self._subnet.prefixlen} dev {self._bridge}",
-                f"link set {self._bridge} up",
-            ]
+        # A fixed hardware address: a bridge otherwise takes on that of its lowest port, and
+        # sandboxes would call the host by one that is gone.
+        await links.add_bridge(
+            self._bridge, _interface(address, self._subnet), mac=mac_of(address)
         )
 
     async def _choose(self) -> IPv4Network:
@@ -111,23 +105,16 @@ class Network:
             )
         names = Names.of(id)
         await self.detach(id)
-        await ip("netns", "add", names.netns)
-        await ip_batch(
-            [
-                f"link add {names.veth} type veth"
-                f" peer name eth0 address {mac_of(address)} netns {names.netns}",
-                f"link set {names.veth} alias miren-{self._instance} master {self._bridge} up",
-                f"link set {names.veth} type bridge_slave isolated on",
-            ]
+        await links.add_netns(names.netns_path)
+        await links.add_veth(
+            names.veth,
+            bridge=self._bridge,
+            netns=names.netns_path,
+            mac=mac_of(address),
+            alias=f"{self._mark}{names.netns}",
         )
-        await ip_batch(
-            [
-                "link set lo up",
-                f"address add {address}/{self.subnet.prefixlen} dev eth0",
-                "link set eth0 up",
-                f"route add default via {self.gateway}",
-            ],
-            netns=names.netns,
+        await links.configure_inside(
+            names.netns_path, _interface(address, self.subnet), gateway=self.gateway
         )
 
     def is_attached(self, id: ContainerId) -> bool:
@@ -138,42 +125,40 @@ class Network:
         """Remove the sandbox's network namespace and veth pair, as far as they exist."""
         names = Names.of(id)
         # The link first: the kernel frees that of a removed namespace only some time later.
-        if _exists(names.veth):
-            await _delete_link(names.veth)
-        if names.netns_path.exists():
-            await ip("netns", "delete", names.netns)
+        if links.link_exists(names.veth):
+            await links.delete_link(names.veth)
+        links.delete_netns(names.netns_path)
 
     async def purge(self) -> None:
         """Remove the bridge, the firewall and every sandbox's network on it; nobody else's."""
-        named = {
-            row["nsid"]: row["name"] for row in await ip_json("netns", "list-id") if "name" in row
-        }
-        for row in await self._ports():
-            await _delete_link(row["ifname"])
-            # Only its link tells whose a namespace is.
-            netns = named.get(row.get("link_netnsid"))
-            if netns is not None:
-                await ip("netns", "delete", netns)
-        if _exists(self._bridge):
-            await ip("link", "delete", self._bridge)
+        for port in await self._ports():
+            await links.delete_link(port.name)
+            netns = port.alias.removeprefix(self._mark)
+            if netns != port.alias:
+                links.delete_netns(NETNS_FOLDER / netns)
+        await links.delete_link(self._bridge)
         await nft(remove_script(self._instance))
 
     async def ports(self) -> Sequence[str]:
         """Return the host names of this instance's veths, on the bridge or fallen off it."""
-        return [str(row["ifname"]) for row in await self._ports()]
+        return [port.name for port in await self._ports()]
 
-    async def _ports(self) -> Sequence[dict[str, Any]]:
-        mine = f"miren-{self._instance}"
+    async def _ports(self) -> Sequence[links.Link]:
         return [
-            row
-            for row in await ip_json("link", "show", "type", "veth")
-            if row.get("master") == self._bridge or row.get("ifalias") == mine
+            veth
+            for veth in await links.veths()
+            if veth.master == self._bridge or veth.alias.startswith(self._mark)
         ]
+
+    @property
+    def _mark(self) -> str:
+        """What the alias of each of our veths begins with; the name of its netns follows."""
+        return f"{table_name(self._instance)}/"
 
     async def leftovers(self) -> Sequence[str]:
         """Return what is there for all sandboxes: the bridge and the firewall's table."""
         found = []
-        if _exists(self._bridge):
+        if links.link_exists(self._bridge):
             found.append(f"bridge {self._bridge}")
         table = f"table inet {table_name(self._instance)}"
         if table in (await run("nft", "list", "tables")).splitlines():
@@ -191,38 +176,17 @@ def _parse(subnet: str) -> IPv4Network:
     return parsed
 
 
-def _exists(link: str) -> bool:
-    return Path("/sys/class/net", link).exists()
+def _interface(address: IPv4Address, subnet: IPv4Network) -> IPv4Interface:
+    return IPv4Interface(f"{address}/{subnet.prefixlen}")
 
 
 async def _subnet_of(link: str) -> IPv4Network | None:
-    for row in await ip_json("-4", "address", "show"):
-        if row["ifname"] == link:
-            for address in row["addr_info"]:
-                return IPv4Interface(f"{address['local']}/{address['prefixlen']}").network
-    return None
+    found = [address.network for name, address in await links.addresses() if name == link]
+    return found[0] if found else None
 
 
 async def _host_networks(*, but: str) -> Sequence[IPv4Network]:
     """Return every network that the host has an address in or a route to, bar the default."""
-    addresses = [
-        IPv4Interface(f"{address['local']}/{address['prefixlen']}").network
-        for row in await ip_json("-4", "address", "show")
-        if row["ifname"] != but
-        for address in row["addr_info"]
-    ]
-    routes = [
-        IPv4Network(row["dst"], strict=False)
-        for row in await ip_json("-4", "route", "show", "table", "all")
-        if row.get("dev") != but and row["dst"] != "default"
-    ]
-    return [*addresses, *routes]
-
-
-async def _delete_link(link: str) -> None:
-    try:
-        await ip("link", "delete", link)
-    except RuntimeFailure:
-        # The kernel was first: it frees the links of a removed namespace by itself.
-        if _exists(link):
-            raise
+    addressed = [address.network for name, address in await links.addresses() if name != but]
+    routed = [network for name, network in await links.routes() if name != but]
+    return [*addressed, *routed]

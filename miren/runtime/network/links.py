@@ -11,7 +11,7 @@ import asyncio
 import ctypes
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -208,18 +208,10 @@ def _check(result: int, what: str) -> None:
         raise RuntimeFailure(f"{what}: {os.strerror(ctypes.get_errno())}")
 
 
-def _in_own_thread(work: Callable[[], None]) -> Awaitable[None]:
-    """Run `work` in a thread that ends with it. It runs to its end, also when cancelled."""
+async def _in_own_thread(work: Callable[[], None]) -> None:
+    """Run `work` in a thread that ends with it, and before this returns: also when cancelled."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def tell(error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
+    done: asyncio.Future[BaseException | None] = loop.create_future()
 
     def run() -> None:
         error: BaseException | None = None
@@ -227,7 +219,14 @@ def _in_own_thread(work: Callable[[], None]) -> Awaitable[None]:
             work()
         except BaseException as caught:  # whatever it is, the caller gets it
             error = caught
-        loop.call_soon_threadsafe(tell, error)
+        loop.call_soon_threadsafe(done.set_result, error)
 
-    threading.Thread(target=run, name="netns", daemon=True).start()
-    return done
+    threading.Thread(target=run, name="netns").start()
+    try:
+        await asyncio.shield(done)
+    finally:
+        # A cancelled call must leave no change that happens later.
+        await asyncio.wait((done,))
+    error = done.result()
+    if error is not None:
+        raise error

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Address
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
 from miren.base.errors import DeadlineExceeded, RuntimeFailure
 from miren.base.ids import new_instance_id, new_uid
 from miren.runtime.api import ContainerId
-from miren.runtime.network import Network, bridge_name, veth_name
-from miren.runtime.network.commands import ip, ip_json, run
+from miren.runtime.network import Network, bridge_name, links, veth_name
+from miren.runtime.network.commands import run
+from miren.runtime.network.names import NETNS_FOLDER
 
 pytestmark = pytest.mark.host
 
@@ -75,8 +78,10 @@ async def test_a_wanted_subnet_is_used(instance: str) -> None:
     await network.open()
     try:
         assert str(network.gateway) == "10.213.7.1"
-        rows = await ip_json("-4", "address", "show", "dev", bridge_name(instance))
-        assert rows[0]["addr_info"][0]["local"] == "10.213.7.1"
+        found = [
+            address for link, address in await links.addresses() if link == bridge_name(instance)
+        ]
+        assert found == [IPv4Interface("10.213.7.1/24")]
     finally:
         await network.purge()
 
@@ -154,9 +159,41 @@ async def test_purging_removes_sandboxes_links_too_and_can_be_repeated(
     await network.detach(id)
 
 
-async def test_a_refused_command_is_an_error_in_its_own_words() -> None:
-    with pytest.raises(RuntimeFailure, match="no-such-link"):
-        await ip("link", "show", "no-such-link")
+async def test_what_the_kernel_refuses_is_an_error_that_names_the_link(instance: str) -> None:
+    await links.add_netns(NETNS_FOLDER / f"miren-{instance}")
+    try:
+        with pytest.raises(RuntimeFailure, match="there is no link mv-nobody"):
+            await links.add_veth(
+                f"mv{instance}",
+                bridge="mv-nobody",
+                netns=NETNS_FOLDER / f"miren-{instance}",
+                mac="02:00:00:00:00:07",
+                alias="",
+            )
+        with pytest.raises(RuntimeFailure, match=f"veth mv{instance}: File exists"):
+            await links.add_veth(
+                f"mv{instance}",
+                bridge="mv-nobody",
+                netns=NETNS_FOLDER / f"miren-{instance}",
+                mac="02:00:00:00:00:08",
+                alias="",
+            )
+    finally:
+        await links.delete_link(f"mv{instance}")
+        links.delete_netns(NETNS_FOLDER / f"miren-{instance}")
+
+
+async def test_a_cancelled_call_has_ended_when_it_is_over(network: Network) -> None:
+    id, address = new_id(), network.reserve()
+    for delay in (0, 0.001, 0.003, 0.006):
+        attaching = asyncio.ensure_future(network.attach(id, address))
+        with suppress(asyncio.CancelledError, TimeoutError):
+            async with asyncio.timeout(delay):
+                await attaching
+        threads = threading.active_count()
+        await network.detach(id)
+        assert not network.is_attached(id)
+        assert threading.active_count() <= threads
 
 
 async def test_a_missing_program_says_what_to_install() -> None:
