@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import secrets
 
 __all__ = ["new_instance_id", "new_uid"]
-
-# RFC 4648 base32, lower case, without padding: safe in host names, paths and device names.
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 
 def new_uid(rng: random.Random | None = None) -> str:
@@ -22,5 +20,7 @@ def new_instance_id() -> str:
 
 
 def _letters(count: int, rng: random.Random | None) -> str:
-    pick = secrets.choice if rng is None else rng.choice
-    return "".join(pick(_ALPHABET) for _ in range(count))
+    # RFC 4648 base32 in lower case: safe in host names, paths and device names.
+    size = count * 5 // 8 + 1
+    drawn = secrets.token_bytes(size) if rng is None else rng.randbytes(size)
+    return base64.b32encode(drawn).decode().lower()[:count]

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import random
+import re
+
+from miren.base.ids import new_instance_id, new_uid
+
+
+def test_uids_are_safe_in_names_and_differ() -> None:
+    uids = [new_uid() for _ in range(1000)]
+    assert len(set(uids)) == 1000
+    assert all(re.fullmatch(r"[a-z2-7]{20}", uid) for uid in uids)
+    # Every place takes every value: nothing is padding.
+    assert all(len({uid[place] for uid in uids}) == 32 for place in range(20))
+
+
+def test_the_same_seed_gives_the_same_uids() -> None:
+    assert new_uid(random.Random(7)) == new_uid(random.Random(7))
+
+
+def test_instance_ids_are_six_characters() -> None:
+    assert re.fullmatch(r"[a-z2-7]{6}", new_instance_id())

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from miren.base import log
+
+
+@pytest.fixture(autouse=True)
+def root_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_json_lines_carry_the_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    logging.getLogger("miren.x").info("did it", extra={"entity": "sandbox/a", "count": 3})
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["level"], line["logger"]) == ("did it", "info", "miren.x")
+    assert (line["entity"], line["count"]) == ("sandbox/a", 3)
+    assert line["time"].endswith("+00:00")
+
+
+def test_text_lines_are_for_people_and_show_tracebacks_of_errors_only(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure("info", "text")
+    logger = logging.getLogger("miren.x")
+    try:
+        raise ValueError("why")
+    except ValueError as error:
+        logger.warning("tried", extra={"key": "a b"}, exc_info=error)
+        logger.error("broke", exc_info=error)
+    logger.debug("not shown")
+    out = capsys.readouterr().err
+    assert "WARNING tried key='a b'" in out
+    assert out.count("Traceback") == 1
+    assert "not shown" not in out
