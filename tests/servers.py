@@ -196,15 +196,11 @@ class Server:
         finally:
             connection.close()
 
-    def sockets(self) -> int:
-        """Return how many sockets the server has open."""
-        links = []
-        for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            try:
-                links.append(str(entry.readlink()))
-            except FileNotFoundError:  # it was the descriptor that looked
-                continue
-        return sum(link.startswith("socket:") for link in links)
+    def connections(self) -> int:
+        """Return how many connections the server has open (proc(5), /proc/net/unix)."""
+        connected, path = "03", str(self.socket)
+        lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+        return sum(len(line) == 8 and line[5] == connected and line[7] == path for line in lines)
 
     def stop(self) -> float:
         """End it with SIGTERM; return the seconds that took."""

@@ -63,12 +63,12 @@ class Attempts(Generic[E]):
             return await self._hold(entity, self._settings.finalizer)
         ctx = self._context(entity)
         outcome = await self._call(ctx, entity)
-        written = None
+        written: int | None = None
         try:
             if outcome.error is not None:
                 say_why(ctx, outcome.error)
             if entity.is_deleting and outcome == Outcome():
-                await self._let_go(entity)
+                written = await self._let_go(entity)
             else:
                 stored = await record(self._client, entity, ctx, primary=self._settings.primary)
                 written = stored.revision if stored.revision != entity.revision else None
@@ -106,22 +106,26 @@ class Attempts(Generic[E]):
         told = f"{name} must return None or Requeue, not {type(result).__name__}"
         return Outcome(error=TypeError(told))
 
-    async def _let_go(self, entity: E) -> None:
-        """Take our finalizer off; the store removes the entity with the last one."""
+    async def _let_go(self, entity: E) -> int | None:
+        """Take our finalizer off and return the revision that this made.
+
+        The store removes the entity with the last one.
+        """
         current: E | None = entity
         while current is not None and current.uid == entity.uid:
             names = current.metadata.finalizers
             left = tuple(name for name in names if name != self._settings.finalizer)
             try:
-                await self._client.update(current.with_metadata(finalizers=left))
+                stored = await self._client.update(current.with_metadata(finalizers=left))
             except NotFound:
-                return
+                return None
             except Conflict:
                 current = await self._client.get(
                     type(entity), entity.name, project=entity.project or None, default=None
                 )
             else:
-                return
+                return stored.revision
+        return None
 
     def _context(self, entity: E) -> Context[E]:
         where = {"entity": str(entity), "project": entity.project, "revision": entity.revision}

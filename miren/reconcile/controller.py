@@ -122,7 +122,10 @@ class Controller(Generic[E]):
         }
         known = {name: value for name, value in given.items() if value is not None}
         cls.settings = replace(cls.settings, **known)  # type: ignore[arg-type]  # names match
-        cls.kind = _kind_of(cls)
+        kind = _kind_of(cls)
+        if kind is None:
+            return  # generic still: its subclasses say which kind
+        cls.kind = kind
         named: dict[str, object] = {}
         for base in reversed(cls.__mro__):
             named.update(vars(base))  # an overriding method counts instead of what it overrides
@@ -157,11 +160,13 @@ class Controller(Generic[E]):
         return None
 
 
-def _kind_of(cls: type[Controller[Any]]) -> type[Entity[Any, Any]]:
+def _kind_of(cls: type[Controller[Any]]) -> type[Entity[Any, Any]] | None:
     for base in getattr(cls, "__orig_bases__", ()):
         origin = get_origin(base)
         if isinstance(origin, type) and issubclass(origin, Controller):
             (kind,) = get_args(base)
+            if isinstance(kind, TypeVar):
+                return None
             if isinstance(kind, type) and issubclass(kind, Entity):
                 return kind
             raise TypeError(f"{cls.__name__}: Controller[{kind!r}] needs an entity class")
@@ -172,6 +177,7 @@ def _kind_of(cls: type[Controller[Any]]) -> type[Entity[Any, Any]]:
 
 def _check(cls: type[Controller[Any]]) -> None:
     """Refuse what could only fail later, at the first event."""
+    _check_settings(cls)
     for name in ("reconcile", "finalize"):
         method = getattr(cls, name)
         if not inspect.iscoroutinefunction(method):
@@ -185,3 +191,15 @@ def _check(cls: type[Controller[Any]]) -> None:
         )
     if cls.settings.finalizer is not None and "/" not in cls.settings.finalizer:
         raise TypeError(f"{cls.__name__}: finalizer must be '<domain>/<name>'")
+
+
+def _check_settings(cls: type[Controller[Any]]) -> None:
+    settings = cls.settings
+    if settings.concurrency < 1:
+        raise TypeError(f"{cls.__name__}: concurrency must be at least 1")
+    for name, seconds in (("timeout", settings.timeout), ("resync", settings.resync)):
+        if seconds is not None and seconds <= 0:
+            raise TypeError(f"{cls.__name__}: {name} must be more than 0 seconds")
+    for kind in settings.owns:
+        if not issubclass(kind, Entity):
+            raise TypeError(f"{cls.__name__}: owns=[{kind.__name__}] needs entity classes")

@@ -19,7 +19,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
-from miren.base.errors import DeadlineExceeded, Unavailable
+from miren.base.errors import DeadlineExceeded, InvalidInput, Unavailable
 from miren.entities.client import Client
 from miren.entities.entity import Entity
 from miren.entities.kinds import Kinds
@@ -27,7 +27,7 @@ from miren.entities.store.api import Store
 from miren.entities.store_client import StoreClient
 from miren.reconcile.controller import Controller, Index
 from miren.reconcile.informer import Change, Informer
-from miren.reconcile.plugins import load_plugins
+from miren.reconcile.plugins import Plugin, load_plugins
 from miren.reconcile.runner import Runner
 
 __all__ = ["ControllerHealth", "Engine"]
@@ -60,21 +60,22 @@ class Engine:
     def __init__(
         self,
         store: Store | Client,
-        controllers: Iterable[Controller[Any]],
+        controllers: Iterable[Controller[Any]] = (),
         *,
         plugins: bool = False,
         grace: float = _GRACE,
         rng: random.Random | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        loaded = load_plugins() if plugins else ()
+        own = tuple(controllers)
+        loaded = _fitting(load_plugins(), own) if plugins else ()
         self._broken = tuple(
             ControllerHealth(plugin.name, is_running=False, last_error=plugin.error)
             for plugin in loaded
             if plugin.error is not None
         )
         self._controllers = (
-            *controllers,
+            *own,
             *(controller for plugin in loaded for controller in plugin.controllers),
         )
         self._rng = rng or random.Random()  # noqa: S311  # spreads delays, guards nothing
@@ -161,7 +162,11 @@ class Engine:
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
-        """Run everything; on the way out finish what is in work, then stop the rest."""
+        """Run everything; on the way out finish what is in work, then stop the rest.
+
+        An error of the body comes out as it is, those of the engine's tasks as a group.
+        """
+        broken: Exception | None = None
         async with asyncio.TaskGroup() as group:
             tasks = [
                 *(group.create_task(informer.run()) for informer in self._informers.values()),
@@ -170,11 +175,15 @@ class Engine:
             try:
                 yield
                 await asyncio.gather(*(runner.drain(self._grace) for runner in self._runners))
+            except Exception as error:  # raised again below, outside of the group
+                broken = error
             finally:
                 for runner in self._runners:
                     runner.queue.close()
                 for task in tasks:
                     task.cancel()
+        if broken is not None:
+            raise broken
 
     def _informer(self, kind: type[Entity[Any, Any]]) -> Informer[Any]:
         if kind not in self._informers:
@@ -212,6 +221,24 @@ def _waking(runner: Runner[Any], method: Callable[[Any], Iterable[Any]]) -> Call
                 runner.wake(key, low=change.listed)
 
     return listener
+
+
+def _fitting(
+    plugins: Iterable[Plugin], controllers: Iterable[Controller[Any]]
+) -> tuple[Plugin, ...]:
+    """Return the plugins; one that defines a kind anew that is there already has an error."""
+    known = [kind for controller in controllers for kind in _kinds_of(controller)]
+    fitting: list[Plugin] = []
+    for plugin in plugins:
+        more = [kind for controller in plugin.controllers for kind in _kinds_of(controller)]
+        try:
+            Kinds([*known, *more])
+        except InvalidInput as error:
+            fitting.append(Plugin(plugin.name, error=error.message))
+        else:
+            known += more
+            fitting.append(plugin)
+    return tuple(fitting)
 
 
 def _kinds_of(controller: Controller[Any]) -> Iterable[type[Entity[Any, Any]]]:

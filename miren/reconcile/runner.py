@@ -154,6 +154,7 @@ class Runner(Generic[E]):
     async def _step(self, key: Key[E]) -> None:
         """Reconcile one key once, and queue what comes next."""
         await self._see_own_writes(key)
+        self._seen[key].clear()  # whatever came until now is in the entity read next
         entity = self._informer.get(key)
         if entity is None:
             self._forget(key)

@@ -85,7 +85,7 @@ class RpcServer:
     they ended.
     """
 
-    def __init__(self, path: Path, methods: Mapping[str, Method], *, grace: float = 2.0) -> None:
+    def __init__(self, path: Path, methods: Mapping[str, Method], *, grace: float = 1.5) -> None:
         if len(os.fsencode(path)) > _UNIX_PATH_MAX:
             raise InvalidInput(
                 f"{path} is {len(os.fsencode(path))} bytes long; a unix socket's path "

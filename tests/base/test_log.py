@@ -36,7 +36,7 @@ def test_text_lines_are_for_people_and_show_tracebacks_of_errors_only(
         raise ValueError("why")
     except ValueError as error:
         logger.warning("tried", extra={"key": "a b"}, exc_info=error)
-        logger.error("broke", exc_info=error)
+        logger.exception("broke")
     logger.debug("not shown")
     out = capsys.readouterr().err
     assert "WARNING tried key='a b'" in out

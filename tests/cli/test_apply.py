@@ -119,8 +119,8 @@ def test_what_the_server_refuses_is_shown_where_it_stands(server: Server, tmp_pa
     done = server.cli("apply", "-f", file)
     assert done.code == 2
     assert done.out == "disk/before created\n"
-    assert "x.yaml:14:15: error: cannot change from ext4: it is immutable" in done.err
-    assert "   14 |   filesystem: xfs\n      |               ^" in done.err
+    assert "x.yaml:13:15: error: cannot change from ext4: it is immutable" in done.err
+    assert "   13 |   filesystem: xfs\n      |               ^" in done.err
     assert "nothing was changed" not in done.err
 
 

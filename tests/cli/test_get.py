@@ -108,11 +108,11 @@ def test_nothing_found_is_said_beside_the_output(server: Server) -> None:
 
 def test_a_missing_one_is_told_and_the_others_are_shown(server: Server) -> None:
     given(server, "missing")
-    done = server.cli("get", "disk", "a1", "a2", "c3", "-p", "missing")
+    done = server.cli("get", "disk", "a1", "bb2", "c3", "-p", "missing")
     assert done.code == 3
     assert [line.split()[0] for line in done.lines] == ["NAME", "a1", "c3"]
-    assert "disk 'a2' not found" in done.err
-    assert "did you mean 'a1'?" in done.err
+    assert "disk 'bb2' not found" in done.err
+    assert "did you mean 'b2'?" in done.err
 
 
 def test_a_watch_shows_a_table_and_then_every_change(server: Server) -> None:

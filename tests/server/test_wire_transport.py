@@ -174,11 +174,11 @@ def test_what_was_refused_was_no_surprise_to_the_server(server: Server) -> None:
 
 
 def test_a_call_whose_client_leaves_is_given_up(server: Server) -> None:
-    before = wait_until(server.sockets)
+    wait_until(lambda: server.connections() == 0)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(server.socket))
         body = b'{"kind":"disk","name":"never","for":"phase=ready","timeoutSeconds":60}'
         head = f"POST /{ENTITIES}/Wait HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
-        wait_until(lambda: server.sockets() > before)
-    wait_until(lambda: server.sockets() == before)
+        wait_until(lambda: server.connections() == 1)
+    wait_until(lambda: server.connections() == 0)
