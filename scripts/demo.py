@@ -189,9 +189,9 @@ def run(demo: Demo, *, keep: bool) -> None:
         print("  miren logs -f hello")
         print("  make down")
     else:
-        print("  make up                              the same, and leave it running")
-        print("  .venv/bin/miren get sandboxes -w     watch what happens")
-        print("  .venv/bin/miren apply -f examples/   run the other examples")
+        print("  make up        the same, and leave it running to play with")
+        print("  .venv/bin/python examples/03-greeter/greeter.py        a controller of your own")
+        print("  make test      every check and every test")
 
 
 def _folder() -> Path:

@@ -1,7 +1,8 @@
 """A real `miren server` for black-box tests, commands against it, and raw HTTP on its socket.
 
 It runs the process runtime, in a short folder of its own: a unix socket's path is limited, and
-pytest's temporary folders are too deep for it.
+pytest's temporary folders are too deep for it. A run that is killed cannot clean up, so each
+notes its process and its server, and the next one cleans up for those that are gone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,12 +20,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
+
+from miren.cli.main import main
 
 MIREN = str(Path(sys.executable).parent / "miren")
 EXAMPLE = Path(__file__).parent.parent / "examples" / "01-hello"
 ENTITIES = "miren.entities.v1.Entities"
+
+PREFIX = "mvcli"
 
 T = TypeVar("T")
 
@@ -70,6 +79,18 @@ def run_miren(*words: str | Path, stdin: str = "", **environment: str) -> Done:
     )
     assert "Traceback" not in done.stderr, done.stderr
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def call_main(
+    capsys: pytest.CaptureFixture[str], *words: str | Path, server: str = "unix:///nowhere"
+) -> Done:
+    """Run a command in this process, which is quicker where many are run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MIREN_SERVER", server)
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return Done(code, out, err)
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -213,13 +234,14 @@ class Server:
 @contextmanager
 def running_server(*options: str) -> Iterator[Server]:
     """Run a server, and remove everything it had."""
-    base = Path(tempfile.mkdtemp(prefix="mv"))
-    folders = ["--state-dir", f"{base}/state", "--run-dir", f"{base}/run"]
-    arguments = [*folders, "--runtime", "process", *options]
+    _clean_up_dead_runs()
+    base = Path(tempfile.mkdtemp(prefix=PREFIX))
+    arguments = [*_folders(base), *options]
     with (base / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [MIREN, "server", *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
+    (base / "owner").write_text(f"{os.getpid()} {process.pid}")
     server = Server(base, process)
     try:
         wait_until(lambda: _answers(server), within=30)
@@ -232,8 +254,39 @@ def running_server(*options: str) -> Iterator[Server]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(timeout=20)
-        run_miren("server", "purge", "--data", *arguments)
-        shutil.rmtree(base)
+        _purge(base)
+
+
+def _folders(base: Path) -> list[str]:
+    return ["--state-dir", f"{base}/state", "--run-dir", f"{base}/run", "--runtime", "process"]
+
+
+def _purge(base: Path) -> None:
+    done = run_miren("server", "purge", "--data", *_folders(base))
+    assert done.code == 0, done.err
+    shutil.rmtree(base)
+
+
+def _clean_up_dead_runs() -> None:
+    for note in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/owner"):
+        owner, server = note.read_text().split()
+        if Path("/proc", owner).exists():
+            continue
+        if str(note.parent) in _command_line(server):
+            os.kill(int(server), signal.SIGKILL)
+            wait_until(partial(_has_ended, server))
+        _purge(note.parent)
+
+
+def _has_ended(pid: str) -> bool:
+    return not _command_line(pid)
+
+
+def _command_line(pid: str) -> str:
+    try:
+        return Path("/proc", pid, "cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _answers(server: Server) -> bool:

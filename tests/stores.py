@@ -93,6 +93,34 @@ class Counting(Around):
         self.calls[call] += 1
 
 
+class Watched(Around):
+    """Does something around its watches: `before_watch` once, `lag` seconds before each event."""
+
+    before_watch: Callable[[], Awaitable[object]] | None = None
+    lag: float = 0.0
+
+    @asynccontextmanager
+    async def watch(
+        self, range: KeyRange, *, after: int
+    ) -> AsyncIterator[AsyncIterator[Revision | Bookmark]]:
+        race, self.before_watch = self.before_watch, None
+        if race is not None:
+            await race()
+        async with (
+            self.inner.watch(range, after=after) as changes,
+            aclosing(_late(changes, self.lag)) as late,
+        ):
+            yield late
+
+
+async def _late(
+    changes: AsyncIterator[Revision | Bookmark], lag: float
+) -> AsyncGenerator[Revision | Bookmark, None]:
+    async for change in changes:
+        await asyncio.sleep(lag)
+        yield change
+
+
 class Racing(Around):
     """Lets `before_write` go first, once, before the next transaction that puts something."""
 

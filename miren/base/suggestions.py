@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = ["closest"]
@@ -10,5 +9,7 @@ __all__ = ["closest"]
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """Return "did you mean ...?" for the known word nearest to `word`, or None."""
+    import difflib  # only here: most commands suggest nothing, and should start fast
+
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"did you mean {found[0]!r}?" if found else None

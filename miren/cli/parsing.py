@@ -21,6 +21,13 @@ _ELSEWHERE: Mapping[str, str] = {
 }
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """As wide everywhere: asking for the terminal's width imports more than a command needs."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=88)
+
+
 class Parser(argparse.ArgumentParser):
     """Raises InvalidInput instead of printing its usage and exiting."""
 
@@ -28,7 +35,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             **options,  # type: ignore[arg-type]  # argparse's own, as subparsers pass them
             allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Formatter,
         )
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:

@@ -77,8 +77,7 @@ class Runner(Generic[E]):
             self.queue.add(key, low=change.listed)
 
     def wake(self, key: Key[E], *, low: bool = False) -> None:
-        """Reconcile a key because something it depends on changed."""
-        self._rejected.pop(key, None)
+        """Reconcile a key because something it depends on changed, rejected or not."""
         self.queue.add(key, low=low)
 
     def wake_owner(self, change: Change[Any]) -> None:
@@ -167,6 +166,7 @@ class Runner(Generic[E]):
             self._made[key] = attempt.made
         if attempt.again:
             self.queue.add(key)
+        self._rejected.pop(key, None)
         self._queue_next(key, entity, attempt.outcome)
 
     async def _see_own_writes(self, key: Key[E]) -> None:

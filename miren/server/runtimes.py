@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from miren.base.errors import Refused
 from miren.base.ids import new_instance_id
 from miren.runtime.api import Runtime
 from miren.server.config import Config
@@ -34,6 +36,11 @@ async def open_runtime(config: Config, instance: str) -> AsyncIterator[Runtime]:
         async with ProcessRuntime(server.state_dir, instance=instance) as process:
             yield process
         return
+    if os.geteuid() != 0:
+        raise Refused(
+            "the containerd runtime needs root",
+            hint="run as root, or with --runtime process, which isolates nothing",
+        )
     # Only here: grpc and pyroute2 are an extra, and slow to import.
     from miren.runtime.containerd.adapter import ContainerdRuntime
     from miren.runtime.containerd.daemon import ContainerdDaemon

@@ -59,7 +59,7 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(disks: Path, runtime: FakeRuntime | None = None) -> AsyncIterator[Cluster]:
+async def cluster(folder: Path, runtime: FakeRuntime | None = None) -> AsyncIterator[Cluster]:
     """Run all controllers on a fresh store; `runtime` may already hold containers."""
     fake = runtime or FakeRuntime()
     fake.add_image("hello")
@@ -77,8 +77,8 @@ async def cluster(disks: Path, runtime: FakeRuntime | None = None) -> AsyncItera
     controllers: list[Any] = [
         AppController(),
         VersionController(),
-        SandboxController(fake, node="n1", logs=Path("/logs"), probe=probe),
-        DiskController(disks, node="n1"),
+        SandboxController(fake, node="n1", logs=folder / "logs", probe=probe),
+        DiskController(folder / "disks", node="n1"),
     ]
     async with MemoryStore() as store:
         client = StoreClient(store=store, kinds=Kinds(KINDS), now=loop.now, mutators=[_bind])

@@ -99,6 +99,21 @@ def test_deleting_leaves_no_container_of_any_attempt(tmp_path: Path) -> None:
     run_virtual(main())
 
 
+def test_a_deleted_sandboxs_log_is_not_shown_as_its_successors(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with cluster(tmp_path) as c:
+            await c.client.create(make())
+            await c.phase("a", SandboxPhase.RUNNING)
+            log = tmp_path / "logs" / "default" / "a" / "main.log"
+            log.parent.mkdir(parents=True)
+            log.write_text("said by the first")
+            await c.client.delete(Sandbox, "a")
+            await c.client.wait(Sandbox, "a", lambda sb: sb is None, timeout=60)
+            assert not log.exists()
+
+    run_virtual(main())
+
+
 def test_an_engine_that_starts_adopts_what_runs_and_removes_what_nobody_owns(
     tmp_path: Path,
 ) -> None:

@@ -185,3 +185,29 @@ async def test_a_watch_from_a_compacted_revision_says_to_list_again(path: Path) 
     assert (status, error["code"]) == (400, "out_of_range")
     assert error["details"][0]["oldest"] >= 1
     assert "list again" in error["details"][0]["hint"]
+
+
+@pytest.mark.parametrize("method", ["a.A/U", "a.A/S"])
+async def test_a_client_that_leaves_ends_its_handler(path: Path, method: str) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def unary(_call: Call, _request: Message) -> Message:
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return {}
+
+    async def stream(call: Call, request: Message) -> AsyncIterator[Message]:
+        yield await unary(call, request)
+
+    async with RpcServer(path, {"a.A/U": Unary(unary), "a.A/S": Stream(stream)}):
+        _reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(f"POST /{method} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
+        await asyncio.wait_for(begun.wait(), 5)
+        assert not ended.is_set()
+        writer.close()
+        await writer.wait_closed()
+        # Nothing is sent to it meanwhile: the server has to notice by itself.
+        await asyncio.wait_for(ended.wait(), 5)

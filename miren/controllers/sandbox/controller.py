@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class SandboxController(
     """Runs the sandboxes that are bound to `node`, on `runtime`.
 
     Deleting one stops its container within its grace period and leaves nothing of it on the
-    host but its log under `logs`.
+    host, its log under `logs` included.
     """
 
     def __init__(
@@ -244,11 +245,17 @@ class SandboxController(
         async with asyncio.TaskGroup() as tasks:
             for id in mine:
                 tasks.create_task(self._remove(id, grace))
+        await asyncio.to_thread(_remove_logs, log_path(self._logs, entity).parent)
         return None
 
     async def _remove(self, id: ContainerId, grace: float) -> None:
         await self._runtime.stop(id, grace=grace)
         await self._runtime.delete(id)
+
+
+def _remove_logs(folder: Path) -> None:
+    """Remove a sandbox's logs: another one of its name must not show them as its own."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _start_over(ctx: Context[Sandbox], sandbox: Sandbox) -> Requeue:

@@ -160,7 +160,6 @@ class RoleStatus(Model):
 class Role(
     Entity[RoleSpec, RoleStatus],
     api="miren.dev/v1alpha1",
-    columns=(Column("Age", "metadata.creationTimestamp"),),
     aliases=("dev.miren.meta/v1alpha",),
 ):
     """Rights that can be given to people and programs."""
