@@ -37,14 +37,14 @@ PREFIX = "mvcli"
 T = TypeVar("T")
 
 
-def wait_until(look: Callable[[], T], *, within: float = 20.0) -> T:
+def wait_until(look: Callable[[], T], *, within: float = 30.0, told: str = "") -> T:
     """Return the first true value of `look`; fail when there is none in time."""
     deadline = time.monotonic() + within
     while True:
         found = look()
         if found:
             return found
-        assert time.monotonic() < deadline, f"not within {within:g} s, last: {found!r}"
+        assert time.monotonic() < deadline, f"{told} not within {within:g} s, last: {found!r}"
         time.sleep(0.02)
 
 
@@ -73,7 +73,7 @@ def run_miren(*words: str | Path, stdin: str = "", **environment: str) -> Done:
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=120,
         check=False,
         env={**os.environ, "PYTHONWARNINGS": "error", **environment},
     )

@@ -108,17 +108,16 @@ class Watched(Around):
             await race()
         async with (
             self.inner.watch(range, after=after) as changes,
-            aclosing(_late(changes, self.lag)) as late,
+            aclosing(self._late(changes)) as late,
         ):
             yield late
 
-
-async def _late(
-    changes: AsyncIterator[Revision | Bookmark], lag: float
-) -> AsyncGenerator[Revision | Bookmark, None]:
-    async for change in changes:
-        await asyncio.sleep(lag)
-        yield change
+    async def _late(
+        self, changes: AsyncIterator[Revision | Bookmark]
+    ) -> AsyncGenerator[Revision | Bookmark, None]:
+        async for change in changes:
+            await asyncio.sleep(self.lag)
+            yield change
 
 
 class Racing(Around):

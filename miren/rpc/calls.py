@@ -67,9 +67,13 @@ class Calls:
         Raises Unavailable when the connection breaks, or is silent for long, before the end.
         """
         with self._open(self._timeout + _SLACK) as (connection, file):
-            with _under_way():
-                _ask(connection, method, request, {})
-                answer = read_answer(file)
+            try:
+                with _under_way():
+                    _ask(connection, method, request, {})
+                    answer = read_answer(file)
+            except OutcomeUnknown as error:
+                # A stream only tells: one that never began has done nothing.
+                raise Unavailable(f"the server at {self.path} went away") from error
             connection.settimeout(_SILENCE)
             try:
                 for line in answer.lines():

@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from miren.rpc.calls import Calls
 from miren.runtime.containerd.processes import processes_with
 from miren.runtime.containerd.purge import leftovers, purge
+from tests.servers import MIREN, Done, run_miren, wait_until
 
-MIREN = Path(sys.executable).parent / "miren"
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def eventually(check: Callable[[], Any], *, within: float = 30.0, told: str = "") -> Any:
-    """Return what `check` returns as soon as it is true; fail after `within` seconds."""
-    deadline = time.monotonic() + within
-    while True:
-        found = check()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within:g} s: {told or check}; last: {found!r}")
-        time.sleep(0.05)
 
 
 class Server:
@@ -67,12 +53,12 @@ class Server:
                 stdout=log,
                 stderr=log,
             )
-        eventually(self._answers, within=60, told="the server answers")
+        wait_until(self._answers, within=60, told="the server answers")
 
     def _answers(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.log
-        return "is not running" not in self.cli("version").stdout
+        return "is not running" not in self.cli("version").out
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)
@@ -90,28 +76,20 @@ class Server:
         self.process = None
         return code
 
-    def cli(self, *words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [MIREN, *words],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            env={**os.environ, "MIREN_SERVER": f"unix://{self.run_dir}/miren.sock"},
-        )
+    def cli(self, *words: str, stdin: str = "") -> Done:
+        return run_miren(*words, stdin=stdin, MIREN_SERVER=f"unix://{self.run_dir}/miren.sock")
 
-    def must(self, *words: str, text: str | None = None) -> str:
-        done = self.cli(*words, text=text)
-        assert done.returncode == 0, f"{words}: {done.stderr}\n{self.log}"
-        return done.stdout
+    def must(self, *words: str, stdin: str = "") -> str:
+        done = self.cli(*words, stdin=stdin)
+        assert done.code == 0, f"{words}: {done.err}\n{self.log}"
+        return done.out
 
     def get(self, what: str) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self.must("get", what, "-o", "json"))
         return document
 
     def apply(self, *documents: dict[str, Any]) -> None:
-        self.must("apply", "-f", "-", text="\n---\n".join(map(json.dumps, documents)))
+        self.must("apply", "-f", "-", stdin="\n---\n".join(map(json.dumps, documents)))
 
     def answer(self, name: str) -> str:
         """Return what a sandbox answers over HTTP right now."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.server import EXAMPLES, Server, eventually
+from tests.e2e.server import EXAMPLES, Server
+from tests.servers import wait_until
 
 pytestmark = pytest.mark.host
 
@@ -29,11 +30,11 @@ def test_an_app_becomes_a_version_a_sandbox_and_a_disk(server: Server, tmp_path:
     assert (folder / "visits").read_text().strip() != ""
 
     held = server.cli("delete", "disk", "guestbook", "--timeout", "1")
-    assert held.returncode == 5, held
+    assert held.code == 5, held
     assert "mounted by" in server.must("describe", "disk", "guestbook")
 
     server.must("delete", "app", "guestbook")
-    eventually(lambda: not folder.exists(), told="the disk goes when nothing mounts it")
+    wait_until(lambda: not folder.exists(), told="the disk goes when nothing mounts it")
     assert server.must("get", "appversions", "-o", "name") == ""
     assert server.must("get", "sandboxes", "-o", "name") == ""
     assert server.leftovers(of_containers=True) == []

@@ -9,7 +9,8 @@ import signal
 import pytest
 
 from miren.runtime.containerd.daemon import ContainerdDaemon
-from tests.e2e.server import Server, eventually, fetch, sandbox
+from tests.e2e.server import Server, fetch, sandbox
+from tests.servers import wait_until
 
 pytestmark = pytest.mark.host
 
@@ -80,7 +81,7 @@ def test_a_killed_sandbox_is_started_again_with_a_delay_and_says_why(
         status = server.get("sandbox/hello")["status"]
         return bool(status["phase"] == "running" and status.get("restarts") == 1)
 
-    why = eventually(
+    why = wait_until(
         lambda: server.get("sandbox/hello")["status"].get("reason"), told="a reason is given"
     )
     assert "exited with code 137; restart 1 in 1 s" in why
@@ -88,7 +89,7 @@ def test_a_killed_sandbox_is_started_again_with_a_delay_and_says_why(
     assert (ready["status"], ready["reason"]) == ("False", "Exited")
     assert why in ready["message"]
 
-    eventually(restarted, told="it runs again")
+    wait_until(restarted, told="it runs again")
     status = server.get("sandbox/hello")["status"]
     assert status["exitCode"] == "137"
     assert status["attempt"] == 2
@@ -124,5 +125,5 @@ def test_a_sandbox_that_ended_while_nobody_looked_is_started_again(
         status = server.get("sandbox/hello")["status"]
         return bool(status["phase"] == "running" and status.get("restarts") == 1)
 
-    eventually(restarted, told="it runs again")
+    wait_until(restarted, told="it runs again")
     assert server.get("sandbox/hello")["status"]["exitCode"] in ("137", "unknown")

@@ -21,7 +21,7 @@ def test_every_command_of_the_docs_works(server: Server, monkeypatch: pytest.Mon
             program, *words = shlex.split(command)
             assert program == "miren"
             done = server.cli(*words)
-            assert done.returncode == 0, f"{block}: {command}: {done.stderr}"
+            assert done.code == 0, f"{block}: {command}: {done.err}"
             count += 1
     assert count >= 15
     # What the examples' own pages apply again.

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from miren.base.errors import Unavailable
-from tests.e2e.server import Server, eventually, sandbox
+from tests.e2e.server import Server, sandbox
+from tests.servers import wait_until
 
 pytestmark = pytest.mark.host
 
@@ -47,7 +48,7 @@ class Watcher(threading.Thread):
 def test_a_watch_sees_no_gap_and_no_repeat_over_a_restart(server: Server) -> None:
     watcher = Watcher(server)
     watcher.start()
-    eventually(lambda: watcher.revision, told="the watch is up")
+    wait_until(lambda: watcher.revision, told="the watch is up")
 
     names = [f"w-{number}" for number in range(6)]
     for place, name in enumerate(names):
@@ -61,7 +62,7 @@ def test_a_watch_sees_no_gap_and_no_repeat_over_a_restart(server: Server) -> Non
     for name in names:
         server.must("delete", "sandbox", name)
     gone = [("DELETED", name) for name in names]
-    eventually(
+    wait_until(
         lambda: [(kind, name) for _, kind, name in watcher.seen if kind == "DELETED"] == gone,
         told="all deletions are seen",
     )

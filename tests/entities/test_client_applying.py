@@ -128,6 +128,13 @@ async def test_elements_of_a_keyed_list_have_managers_of_their_own(client: Store
     assert [port.port for port in stored.spec.ports] == [443]
 
 
+async def test_an_element_goes_when_nobody_names_it_any_more(client: StoreClient) -> None:
+    await client.create(make_parcel(ports=[{"port": 53, "protocol": "udp"}, 80]))
+    await client.apply(Parcel.partial("box", ports=[53]), manager="one")
+    stored = await client.apply(Parcel.partial("box"), manager="one")
+    assert [port.port for port in stored.spec.ports] == [80]
+
+
 async def test_a_keyed_list_follows_the_order_of_who_says_all_of_it(client: StoreClient) -> None:
     await client.apply(Parcel.partial("box", ports=[80, 443]), manager="one")
     stored = await client.apply(Parcel.partial("box", ports=[443, 80]), manager="one")

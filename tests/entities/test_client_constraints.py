@@ -26,6 +26,12 @@ async def test_a_unique_value_is_taken_once_in_a_project(client: StoreClient) ->
     assert (await client.get(Parcel, "d")).spec.code == "y"
 
 
+async def test_values_that_look_alike_are_different_values(client: StoreClient) -> None:
+    alike = ["", "_", "%5F", "%5f", "a/b", "a%2Fb", "#", "x" * 128, "x" * 129]
+    for number, code in enumerate(alike):
+        await client.create(make_parcel(f"p{number}", code=code))
+
+
 async def test_a_unique_value_is_free_again_when_its_holder_lets_go(client: StoreClient) -> None:
     await client.create(make_parcel("a", code="x"))
     await client.patch(Parcel, "a", {"spec": {"code": "y"}})

@@ -144,6 +144,12 @@ def test_a_stream_that_breaks_is_no_stream_that_ends() -> None:
             next(stream)
 
 
+@pytest.mark.parametrize("parts", [[], [b"HTTP/1.1 200 OK\r\nTransf"]])
+def test_a_stream_that_never_began_has_done_nothing(parts: list[bytes]) -> None:
+    with serving(answering(*parts)) as calls, pytest.raises(Unavailable):
+        next(calls.stream("a.A/B", {}))
+
+
 def test_a_stream_ends_with_the_error_in_its_last_line() -> None:
     line = b'{"error": {"code": "not_found", "message": "gone"}}\n'
     parts = (CHUNKED, b"%x\r\n%s\r\n0\r\n\r\n" % (len(line), line))
