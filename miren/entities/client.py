@@ -176,7 +176,8 @@ class Client(Protocol):
     ) -> E:
         """Make the entity so that `manager`'s fields are exactly these; create it if missing.
 
-        Raises Conflict naming the field and its manager when another one owns it.
+        Raises Conflict naming the field and its manager when another one owns it. Owners that
+        it names are added.
         """
         ...
 
@@ -189,7 +190,10 @@ class Client(Protocol):
         project: str | None = None,
         manager: str = ...,
     ) -> E:
-        """Change spec and metadata by a JSON merge patch (RFC 7396): null removes."""
+        """Change spec, labels, annotations, finalizers and owners by a JSON merge patch.
+
+        RFC 7396: null removes, lists are replaced. Anything else in it is InvalidInput.
+        """
         ...
 
     async def delete(

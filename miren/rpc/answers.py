@@ -61,10 +61,12 @@ def read_answer(file: BufferedReader) -> Answer:
     """Read the head of the response; raise the error it carries, if it carries one."""
     status = file.readline().split()
     headers: dict[str, str] = {}
-    while (line := file.readline().strip()) != b"":
+    while line := file.readline().rstrip(b"\n"):
+        if line == b"\r":
+            break
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.lower()] = value.strip().lower()
-    if len(status) < 2:
+    if len(status) < 2 or line != b"\r":
         raise ConnectionError("the connection was closed")
     answer = Answer(file, headers)
     if status[1] == b"200":
