@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from miren.base.backoff import Backoff
 from miren.reconcile.queue import WorkQueue
 from miren.reconcile.testing import VirtualLoop
+from tests.effort import tries
 
 KEYS = st.sampled_from(["a", "b", "c"])
 # Powers of two, so that sums of times are exact.
@@ -140,5 +141,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert queue.failures(key) == model.failures.get(key, 0)
 
 
-QueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+QueueMachine.TestCase.settings = settings(
+    max_examples=tries(60, soak=2000), stateful_step_count=40, deadline=None
+)
 TestQueueModel = QueueMachine.TestCase

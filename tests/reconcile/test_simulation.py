@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.effort import tries
 from tests.reconcile.simulation import simulate
 
-SEEDS = 1000 if os.environ.get("MIREN_SOAK") else 30
+SEEDS = tries(30, soak=1000)
 ROOT = Path(__file__).parents[2]
 
 

@@ -18,6 +18,7 @@ from miren.entities.store.sqlite import SQLiteStore
 from tests.contracts.store_contract import StoreContract
 from tests.contracts.store_reading import EVERYTHING, OpenStore, delete, put
 from tests.contracts.store_watching import until_revision
+from tests.effort import tries
 
 
 class TestSQLiteStore(StoreContract):
@@ -217,7 +218,7 @@ next(each for each in threading.enumerate() if each.name == "miren-store").join(
     assert (child.returncode, child.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("trial", range(5))
+@pytest.mark.parametrize("trial", range(tries(5, soak=60)))
 def test_a_killed_process_loses_nothing_it_answered_for(tmp_path: Path, trial: int) -> None:
     path = tmp_path / "store.db"
     command = [sys.executable, "-m", "tests.entities.store.crash_writer", str(path)]

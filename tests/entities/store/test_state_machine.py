@@ -36,6 +36,7 @@ from miren.entities.store.api import (
 from miren.entities.store.memory import MemoryStore
 from miren.entities.store.sqlite import SQLiteStore
 from tests.contracts.store_watching import next_item
+from tests.effort import tries
 
 T = TypeVar("T")
 State = dict[str, KeyValue]
@@ -235,7 +236,7 @@ class SQLiteMachine(StoreMachine):
 
 
 _SETTINGS = settings(
-    max_examples=60,
+    max_examples=tries(60, soak=1000),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
