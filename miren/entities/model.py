@@ -229,8 +229,8 @@ def _within(least: Any, most: Any) -> Callable[[Any], Any]:
 _STORED = frozenset(Options.__dataclass_fields__)
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
-class Model(BaseModel):
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
+class Model(BaseModel, frozen=True):
     """Base of everything inside spec and status. Frozen; unknown attributes are errors.
 
     `class Port(Model, shorthand="port")` lets a bare scalar in a document stand for the
@@ -238,7 +238,6 @@ class Model(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True,
         extra="forbid",
         alias_generator=to_camel,
         validate_by_name=True,

@@ -86,7 +86,7 @@ def test_what_is_wrong_is_said_with_its_path(value: object, path: str, message: 
 def test_nothing_inside_a_model_can_be_changed() -> None:
     spec = read(Spec, {"byName": {"a": 1}, "labels": {"a": "b"}, "extra": {"a": [{"b": 1}]}})
     with pytest.raises(ValueError, match="frozen"):
-        spec.long_name = "y"
+        spec.long_name = "y"  # type: ignore[misc]  # frozen, as mypy says too
     for frozen in (spec.by_name, spec.labels, spec.extra):
         with pytest.raises(TypeError, match="immutable"):
             frozen["a"] = 1  # type: ignore[index]  # that is the point
