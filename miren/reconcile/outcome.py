@@ -14,7 +14,7 @@ from miren.entities.model import Model
 from miren.reconcile.context import READY, Context
 from miren.reconcile.results import Permanent, Requeue, Temporary
 
-__all__ = ["Outcome", "merge_conditions", "record", "say_why"]
+__all__ = ["Outcome", "in_words", "merge_conditions", "record", "say_why"]
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
@@ -33,13 +33,18 @@ def say_why(ctx: Context[Any], error: Exception) -> None:
     """Put the reason of a failed reconcile into the Ready condition."""
     match error:
         case Temporary() | Permanent():
-            ctx.not_ready(error.reason, error.message)
+            ctx.not_ready(error.reason, in_words(error))
         case TimeoutError():
             ctx.not_ready("DeadlineExceeded", "the reconcile took too long and was stopped")
         case MirenError():
-            ctx.not_ready(type(error).__name__, error.message)
+            ctx.not_ready(type(error).__name__, in_words(error))
         case _:
             ctx.not_ready(type(error).__name__, str(error) or "see the server's log")
+
+
+def in_words(error: MirenError) -> str:
+    """Return an error and its hint as one line of a condition."""
+    return f"{error.message}; {error.hint}" if error.hint else error.message
 
 
 async def record(client: Client, seen: E, ctx: Context[E], *, primary: bool) -> E:

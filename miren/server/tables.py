@@ -12,6 +12,8 @@ from miren.entities.kinds import Kind, Scope
 
 __all__ = ["age", "columns", "row"]
 
+_WIDEST = 72
+
 
 def columns(kind: Kind, *, with_project: bool) -> list[str]:
     """Return the headings of a kind's table."""
@@ -29,11 +31,16 @@ def row(
     cells = [
         ending
         if ending is not None and column.path == "status.phase"
-        else ", ".join(values_at(document, tuple(column.path.split(".")))) or "-"
+        else _cell(", ".join(values_at(document, tuple(column.path.split(".")))))
         for column in entity.kind.columns
     ]
     created = entity.metadata.creation_timestamp
     return [*project, entity.name, *cells, "-" if created is None else age(now - created)]
+
+
+def _cell(text: str) -> str:
+    """Return a cell that keeps its line readable; `describe` shows all of it."""
+    return f"{text[: _WIDEST - 1]}…" if len(text) > _WIDEST else text or "-"
 
 
 def age(span: timedelta) -> str:

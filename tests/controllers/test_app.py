@@ -68,7 +68,10 @@ def test_an_app_without_an_image_says_so(tmp_path: Path) -> None:
             version = await _first_version(c)
             ready = version.condition("Ready")
             assert ready is not None
-            assert (ready.reason, ready.message) == ("NoImage", "service web has no image")
+            assert (ready.reason, ready.message) == (
+                "NoImage",
+                "service web has no image; give the app or the service an image",
+            )
 
     run_virtual(main())
 

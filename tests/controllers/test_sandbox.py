@@ -176,6 +176,18 @@ def test_one_that_never_answers_is_given_up_and_tried_again(tmp_path: Path) -> N
     run_virtual(main())
 
 
+def test_a_command_that_cannot_be_started_says_what_the_runtime_said(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with cluster(tmp_path) as c:
+            await c.client.create(make(containers=[{"image": "hello", "command": ["missing"]}]))
+            sandbox = await c.phase("a", SandboxPhase.PENDING)
+            assert "could not be started: " in ready(sandbox).message
+            assert "; restart 1 in 1 s" in ready(sandbox).message
+            assert sandbox.status.reason == ready(sandbox).message
+
+    run_virtual(main())
+
+
 def test_what_cannot_run_says_why_and_what_to_do(tmp_path: Path) -> None:
     async def main() -> None:
         async with cluster(tmp_path, FakeRuntime(classes=["runc"])) as c:
@@ -192,6 +204,7 @@ def test_what_cannot_run_says_why_and_what_to_do(tmp_path: Path) -> None:
                 found = await c.client.wait(Sandbox, name, partial(has_reason, reason), timeout=10)
                 assert found is not None
                 assert words in ready(found).message
+                assert found.status.reason == ready(found).message
 
     run_virtual(main())
 

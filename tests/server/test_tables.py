@@ -70,3 +70,11 @@ def test_every_row_of_every_kind_is_as_long_as_its_headings() -> None:
             columns = tables.columns(entity.kind, with_project=with_project)
             row = tables.row(entity, with_project=with_project, now=NOW)
             assert len(columns) == len(row)
+
+
+def test_a_long_cell_is_cut_so_that_its_line_stays_readable() -> None:
+    told = sandbox()
+    told = told.with_status(told.status.model_copy(update={"reason": "why " * 100}))
+    reason = tables.row(told, with_project=False, now=NOW)[-2]
+    assert len(reason) == 72
+    assert reason.endswith("…")

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
+from miren.base.errors import InvalidInput, MirenError, RuntimeFailure
 from miren.controllers.sandbox.lifecycle import (
     Step,
     fact_of,
@@ -23,6 +24,7 @@ from miren.entities.gen.compute import SandboxPhase, SandboxStatus
 from miren.entities.gen.storage import DiskPhase
 from miren.reconcile.context import Context
 from miren.reconcile.controller import Controller, index, watches
+from miren.reconcile.outcome import in_words
 from miren.reconcile.results import Key, Permanent, Requeue, Temporary
 from miren.runtime.api import ContainerId, ContainerState, Mount, Runtime
 
@@ -99,6 +101,14 @@ class SandboxController(
         """Do the next step of the sandbox's life."""
         if entity.spec.node != self._node:
             return None
+        try:
+            return await self._step(ctx, entity)
+        except MirenError as error:
+            # The table shows the reason, and not only the condition does.
+            ctx.status = entity.status.model_copy(update={"reason": in_words(error)})
+            raise
+
+    async def _step(self, ctx: Context[Sandbox], entity: Sandbox) -> Requeue | None:
         container = await self._runtime.inspect(_current(entity))
         fact = fact_of(container, is_current=is_current(entity, container))
         match step_for(entity, fact):
@@ -107,8 +117,7 @@ class SandboxController(
             case Step.CREATE:
                 return await self._create(ctx, entity)
             case Step.START:
-                await self._runtime.start(_current(entity))
-                return _NOW
+                return await self._start(ctx, entity)
             case Step.PROBE if container is not None:
                 return await self._probe(ctx, entity, container)
             case Step.END:
@@ -156,11 +165,20 @@ class SandboxController(
             mounts=mounts,
         )
         image = await self._runtime.ensure_image(spec.image)
-        await self._runtime.create(spec)
-        state = await self._runtime.start(spec.id)
-        ctx.status = sandbox.status.model_copy(
-            update={"image_digest": image.digest, "address": state.address}
-        )
+        try:
+            await self._runtime.create(spec)
+        except InvalidInput as error:
+            raise Permanent(error.message, reason="Unsupported", hint=error.hint) from error
+        ctx.status = sandbox.status.model_copy(update={"image_digest": image.digest})
+        return await self._start(ctx, sandbox)
+
+    async def _start(self, ctx: Context[Sandbox], sandbox: Sandbox) -> Requeue:
+        try:
+            state = await self._runtime.start(_current(sandbox))
+        except RuntimeFailure as error:
+            # It counts as an attempt that ended: what it says now is all that is ever known.
+            return self._ended(ctx, sandbox, None, f"could not be started: {error.message}")
+        ctx.status = ctx.status.model_copy(update={"address": state.address})
         return _NOW
 
     async def _mounts(self, ctx: Context[Sandbox], sandbox: Sandbox) -> AsyncIterator[Mount]:

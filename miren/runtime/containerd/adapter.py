@@ -22,7 +22,7 @@ from miren.base.backoff import Backoff
 from miren.base.errors import MirenError, RuntimeFailure
 from miren.runtime.api import ContainerId, ContainerSpec, ContainerState, Image, RuntimeEvent
 from miren.runtime.containerd.assembly import assemble, take_apart
-from miren.runtime.containerd.classes import binary_of, install_classes
+from miren.runtime.containerd.classes import binary_of, check_memory, install_classes
 from miren.runtime.containerd.client import Containers, TaskStatus
 from miren.runtime.containerd.connection import Connection
 from miren.runtime.containerd.content import Content
@@ -127,6 +127,7 @@ class ContainerdRuntime:
     async def create(self, spec: ContainerSpec) -> ContainerState:
         """Make everything the container needs to be started."""
         binary_of(spec.runtime_class, self._places)
+        check_memory(spec.runtime_class, spec.memory)
         async with self._locks.hold(spec.id):
             await assemble(self._host, spec)
             return await self._state(spec.id)

@@ -25,7 +25,12 @@ from miren.base.errors import (
 )
 from miren.runtime.containerd.messages import message
 
-__all__ = ["NAMESPACE", "Connection", "errors_of"]
+__all__ = [
+    "NAMESPACE",
+    "Connection",
+    "errors_of",
+    "in_few_words",
+]
 
 NAMESPACE = "miren"
 
@@ -150,9 +155,31 @@ def errors_of(method: str) -> Iterator[None]:
     except grpc.aio.AioRpcError as error:
         kind = _ERRORS.get(error.code(), RuntimeFailure)
         said = error.details() or error.code().name
-        raise kind(f"{_short(method)}: {said}") from error
+        raise kind(f"{_short(method)}: {in_few_words(said)}") from error
     except grpc.aio.UsageError as error:
         raise Unavailable(f"{_short(method)}: {error}") from error
+
+
+#: What each layer between containerd and the sandbox puts before the words of the next one.
+_WRAPPINGS = (
+    "failed to create shim task",
+    "OCI runtime create failed",
+    "OCI runtime start failed",
+    "creating container",
+    "starting container",
+    "starting root container",
+    "starting sandbox",
+)
+
+
+def in_few_words(said: str) -> str:
+    """Return an error of containerd without the wrappings of the layers it came through."""
+    parts = said.split(": ")
+    while len(parts) > 1 and parts[0] in _WRAPPINGS:
+        del parts[0]
+    if len(parts) > 1 and parts[-1] == "unknown":
+        del parts[-1]
+    return ": ".join(parts)
 
 
 def _short(method: str) -> str:
