@@ -67,7 +67,7 @@ def _socket() -> Path:
 def names_of(words: list[str]) -> list[tuple[str, str]]:
     """Return (kind, name) of each entity named as `sandbox a b` or `sandbox/a disk/b`."""
     if not words:
-        raise InvalidInput("name a kind", hint="`miren kinds` lists them")
+        raise InvalidInput("name a kind", hint="`miren api-resources` lists them")
     if any("/" in word for word in words):
         pairs = [word.partition("/") for word in words]
         if not all(kind and slash and name for kind, slash, name in pairs):

@@ -139,7 +139,7 @@ def _print_event(message: dict[str, Any], form: str) -> None:
 
 def _kind(options: argparse.Namespace) -> str:
     if not options.what:
-        raise InvalidInput("name a kind", hint="`miren kinds` lists them")
+        raise InvalidInput("name a kind", hint="`miren api-resources` lists them")
     kind: str = options.what[0]
     return kind
 

@@ -25,7 +25,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "delete": ("delete", "delete entities"),
     "wait": ("wait", "wait for a condition, a phase or a deletion"),
     "logs": ("logs", "show what a sandbox said"),
-    "kinds": ("kinds", "show which kinds of entities there are"),
+    "api-resources": ("api_resources", "show which kinds of entities there are"),
     "image": ("image", "build or import images"),
     "schema": ("schema", "generate and check code from schema.yml"),
     "server": ("server", "run the server, or clean up after it"),
@@ -42,7 +42,7 @@ _ELSEWHERE: Mapping[str, str] = {
     "rm": "delete",
     "log": "logs",
     "inspect": "describe",
-    "api-resources": "kinds",
+    "kinds": "api-resources",
     "images": "image",
     "build": "image",
 }
@@ -103,7 +103,7 @@ def _run(words: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = [f"  {verb:9} {what}" for verb, (_, what) in VERBS.items()]
+    lines = [f"  {verb:14} {what}" for verb, (_, what) in VERBS.items()]
     return "\n".join(
         [
             "usage: miren <command> [options]",

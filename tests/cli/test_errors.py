@@ -43,7 +43,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         ("list sb", "no command 'list'", "did you mean 'get'?"),
         ("rm sb/x", "no command 'rm'", "did you mean 'delete'?"),
         ("xyzzy", "no command 'xyzzy'", "`miren --help` lists them"),
-        ("get", "name a kind", "`miren kinds` lists them"),
+        ("get", "name a kind", "`miren api-resources` lists them"),
         ("get sb -n team", "no option '-n'", "did you mean '--project'?"),
         ("get sb --namespace=team", "no option '--namespace'", "did you mean '--project'?"),
         ("get sb --all-namespaces", "no option", "did you mean '--all-projects'?"),
@@ -90,7 +90,7 @@ def test_4_is_a_conflict_and_6_a_refusal(server: Server, tmp_path: Path) -> None
     assert server.cli("apply", "-f", file).code == 6
 
 
-@pytest.mark.parametrize("words", ["get sb", "describe sb/x", "delete sb/x", "logs x", "kinds"])
+@pytest.mark.parametrize("words", ["get sb", "describe sb/x", "delete sb/x", "logs x", "api-resources"])
 def test_7_is_a_server_that_is_not_there(nowhere: str, words: str) -> None:
     done = run_miren(*words.split(), MIREN_SERVER=nowhere)
     assert (done.code, done.out) == (7, "")

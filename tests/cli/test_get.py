@@ -181,6 +181,6 @@ def test_a_reader_that_has_seen_enough_is_no_failure(server: Server) -> None:
 
 
 def test_kinds_are_listed(server: Server) -> None:
-    done = server.cli("kinds")
+    done = server.cli("api-resources")
     assert done.code == 0
     assert any(line.split()[:2] == ["sandboxes", "sb"] for line in done.lines)

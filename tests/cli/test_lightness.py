@@ -51,7 +51,7 @@ def imported(*words: str) -> tuple[int, set[str]]:
         "get disks -A -o json",
         "get disk/light",
         "describe disk/light",
-        "kinds",
+        "api-resources",
         "wait disk/light --for condition=Ready",
         "delete role/none --ignore-not-found",
         "--help",

@@ -1,6 +1,6 @@
 """Show which kinds of entities the server knows.
 
-miren kinds
+miren api-resources
 """
 
 from __future__ import annotations
