@@ -90,7 +90,9 @@ def test_4_is_a_conflict_and_6_a_refusal(server: Server, tmp_path: Path) -> None
     assert server.cli("apply", "-f", file).code == 6
 
 
-@pytest.mark.parametrize("words", ["get sb", "describe sb/x", "delete sb/x", "logs x", "api-resources"])
+@pytest.mark.parametrize(
+    "words", ["get sb", "describe sb/x", "delete sb/x", "logs x", "api-resources"]
+)
 def test_7_is_a_server_that_is_not_there(nowhere: str, words: str) -> None:
     done = run_miren(*words.split(), MIREN_SERVER=nowhere)
     assert (done.code, done.out) == (7, "")
