@@ -11,28 +11,26 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from miren.cli.main import main
+from tests.folders import abandoned, claim
 
 MIREN = str(Path(sys.executable).parent / "miren")
 EXAMPLE = Path(__file__).parent.parent / "examples" / "01-hello"
 ENTITIES = "miren.entities.v1.Entities"
 
-PREFIX = "mvcli"
+SORT = "mvcli"
 
 T = TypeVar("T")
 
@@ -234,14 +232,14 @@ class Server:
 @contextmanager
 def running_server(*options: str) -> Iterator[Server]:
     """Run a server, and remove everything it had."""
-    _clean_up_dead_runs()
-    base = Path(tempfile.mkdtemp(prefix=PREFIX))
+    for folder in abandoned(SORT):
+        _purge(folder)
+    base = claim(SORT)
     arguments = [*_folders(base), *options]
     with (base / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [MIREN, "server", *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
-    (base / "owner").write_text(f"{os.getpid()} {process.pid}")
     server = Server(base, process)
     try:
         wait_until(lambda: _answers(server), within=30)
@@ -265,28 +263,6 @@ def _purge(base: Path) -> None:
     done = run_miren("server", "purge", "--data", *_folders(base))
     assert done.code == 0, done.err
     shutil.rmtree(base)
-
-
-def _clean_up_dead_runs() -> None:
-    for note in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/owner"):
-        owner, server = note.read_text().split()
-        if Path("/proc", owner).exists():
-            continue
-        if str(note.parent) in _command_line(server):
-            os.kill(int(server), signal.SIGKILL)
-            wait_until(partial(_has_ended, server))
-        _purge(note.parent)
-
-
-def _has_ended(pid: str) -> bool:
-    return not _command_line(pid)
-
-
-def _command_line(pid: str) -> str:
-    try:
-        return Path("/proc", pid, "cmdline").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
 
 
 def _answers(server: Server) -> bool:

@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -17,8 +16,10 @@ from typing import Any
 from miren.rpc.calls import Calls
 from miren.runtime.containerd.processes import processes_with
 from miren.runtime.containerd.purge import leftovers, purge
+from tests.folders import abandoned, claim
 from tests.servers import MIREN, Done, run_miren, wait_until
 
+SORT = "mve2e"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -26,8 +27,9 @@ class Server:
     """One `miren server` and its folders. `close` removes all it had on this host."""
 
     def __init__(self) -> None:
-        # Short, because unix sockets live below it.
-        self.base = Path(tempfile.mkdtemp(prefix="mv"))
+        for folder in abandoned(SORT):
+            remove(folder)
+        self.base = claim(SORT)
         self.state, self.run_dir = self.base / "state", self.base / "run"
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
@@ -113,9 +115,15 @@ class Server:
     def close(self) -> None:
         if self.process is not None:
             self.kill()
-        if (self.state / "instance").exists():
-            asyncio.run(purge(self.instance, self.state, self.run_dir))
-        shutil.rmtree(self.base)
+        remove(self.base)
+
+
+def remove(base: Path) -> None:
+    """Remove a server's folder, and all it has on this host."""
+    state, run = base / "state", base / "run"
+    if (state / "instance").exists():
+        asyncio.run(purge((state / "instance").read_text().strip(), state, run))
+    shutil.rmtree(base)
 
 
 def fetch(address: str, *, port: int = 8080) -> str:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,9 +19,11 @@ from miren.runtime.api import ContainerId
 from miren.runtime.containerd.processes import processes_with
 from miren.runtime.containerd.purge import leftovers
 from miren.runtime.network import Names
+from tests.folders import abandoned, claim
 
 pytestmark = pytest.mark.host
 
+SORT = "mvdemo"
 DEMO = Path(__file__).parents[2] / "scripts" / "demo.py"
 
 #: The hierarchy with the pids controller, in version 1 of control groups or in version 2.
@@ -87,7 +88,10 @@ def foreign() -> Iterator[None]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    base = Path(tempfile.mkdtemp(prefix="mv"))
+    for dead in abandoned(SORT):
+        _demo(dead / "demo", "--down")
+        shutil.rmtree(dead)
+    base = claim(SORT)
     yield base / "demo"
     shutil.rmtree(base)
 

@@ -26,9 +26,9 @@ def test_a_line_in_the_schema_is_all_it_takes(
     schema.write_text(schema.read_text().replace(line, new + line, 1))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     schemas = sorted(schema.parent.glob("*.yml"))
-    generate = [sys.executable, "-m", "miren.schemagen", "generate", *schemas]
-    out = package / "entities" / "gen"
-    subprocess.run([*generate, "--out", out], check=True, timeout=30, cwd=tmp_path)
+    words = ["-m", "miren.schemagen", "generate", *map(str, schemas), "--out"]
+    out = str(package / "entities" / "gen")
+    subprocess.run([sys.executable, *words, out], check=True, timeout=30, cwd=tmp_path)
 
     with running_server() as server:
         document = disk("painted")

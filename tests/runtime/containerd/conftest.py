@@ -7,9 +7,7 @@ one purges for those whose process is gone.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +20,11 @@ from miren.runtime.containerd.daemon import ContainerdDaemon
 from miren.runtime.containerd.mounts import unmount_below
 from miren.runtime.containerd.purge import leftovers, purge
 from miren.runtime.network import Network
+from tests.folders import abandoned, claim
 from tests.runtime.containerd.sandboxes import IMAGE, Sandboxes, build_busybox
 
 # pytest's own temporary folders are too deep for the path of a unix socket.
-PREFIX = "mv-test-"
+SORT = "mvctr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +67,13 @@ class Instance:
 
 
 def purge_dead_runs() -> None:
-    for note in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/owner"):
-        pid, id = note.read_text().split()
-        if not Path("/proc", pid).exists():
-            asyncio.run(Instance(id, note.parent).remove())
+    for folder in abandoned(SORT):
+        asyncio.run(Instance((folder / "id").read_text(), folder).remove())
 
 
 def new_instance() -> Instance:
-    instance = Instance(new_instance_id(), Path(tempfile.mkdtemp(prefix=PREFIX)))
-    (instance.base / "owner").write_text(f"{os.getpid()} {instance.id}")
+    instance = Instance(new_instance_id(), claim(SORT))
+    (instance.base / "id").write_text(instance.id)
     return instance
 
 
