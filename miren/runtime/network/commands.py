@@ -25,7 +25,7 @@ async def run(*command: str, stdin: str = "", timeout: float = 20.0) -> str:
     except FileNotFoundError as error:
         raise RuntimeFailure(
             f"{command[0]} is not installed",
-            hint=f"install the package that has {command[0]}",
+            hint=f"apt-get install {_PACKAGES.get(command[0], command[0])}",
         ) from error
     try:
         async with asyncio.timeout(timeout):
