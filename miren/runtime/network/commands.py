@@ -8,6 +8,9 @@ from miren.base.errors import DeadlineExceeded, RuntimeFailure
 
 __all__ = ["nft", "run"]
 
+#: Where Debian has the tools.
+_PACKAGES = {"nft": "nftables", "umount": "mount"}
+
 
 async def run(*command: str, stdin: str = "", timeout: float = 20.0) -> str:
     """Return what `command` prints; raise RuntimeFailure with its words when it fails.
