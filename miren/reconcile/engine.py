@@ -28,6 +28,7 @@ from miren.entities.store_client import StoreClient
 from miren.reconcile.controller import Controller, Index
 from miren.reconcile.informer import Change, Informer
 from miren.reconcile.plugins import Plugin, load_plugins
+from miren.reconcile.results import Key
 from miren.reconcile.runner import Runner
 
 __all__ = ["ControllerHealth", "Engine"]
@@ -203,24 +204,25 @@ class Engine:
             rng=self._rng,
         )
         for index in cls.indexes:
-            bound = informer.index(partial(index.values, controller))
+            values = partial(index.values, controller)
+            bound = informer.index(partial(runner.ask, values, f"@index {index.name}"))
             controller.__dict__[f"index:{index.name}"] = Index(bound.__getitem__)
         informer.listen(runner.observe)
         for owned in cls.settings.owns:
             self._informer(owned).listen(runner.wake_owner)
         for watch in cls.watched:
             method = getattr(controller, watch.method)
-            self._informer(watch.kind).listen(_waking(runner, method))
+            keys_of = partial(runner.ask, method, f"@watches {watch.method}")
+            self._informer(watch.kind).listen(partial(_wake, runner, keys_of))
         return runner
 
 
-def _waking(runner: Runner[Any], method: Callable[[Any], Iterable[Any]]) -> Callable[..., None]:
-    def listener(change: Change[Any]) -> None:
-        for entity in change.both():
-            for key in method(entity):
-                runner.wake(key, low=change.listed)
-
-    return listener
+def _wake(
+    runner: Runner[Any], keys_of: Callable[[Any], Iterable[Key[Any]]], change: Change[Any]
+) -> None:
+    for entity in change.both():
+        for key in keys_of(entity):
+            runner.wake(key, low=change.listed)
 
 
 def _fitting(

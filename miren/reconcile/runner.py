@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +23,7 @@ from miren.reconcile.results import Key, Permanent, Requeue, Temporary
 __all__ = ["Runner"]
 
 E = TypeVar("E", bound=Entity[Any, Any])
+A = TypeVar("A")
 
 #: How long a reconcile waits for each cache to show what the last one wrote.
 _OWN_WRITES = 5.0
@@ -88,6 +89,23 @@ class Runner(Generic[E]):
                 if owner.kind == kind.name and owner.api_version == kind.api_version:
                     project = "" if kind.scope == "cluster" else entity.project
                     self.wake(Key(project, owner.name), low=change.listed)
+
+    def ask(
+        self, question: Callable[[Any], Iterable[A]], what: str, entity: Entity[Any, Any]
+    ) -> Sequence[A]:
+        """Return what a method of the controller says of an entity; nothing if it breaks.
+
+        It is called where all controllers' changes pass: one that breaks must stop no other.
+        """
+        try:
+            return tuple(question(entity))
+        except Exception as error:
+            self.errors += 1
+            self.last_error = f"{what}: {error}"
+            self._log.warning(
+                "not told", extra={"what": what, "entity": str(entity)}, exc_info=error
+            )
+            return ()
 
     def _is_news(self, key: Key[E], entity: E) -> bool:
         """Return whether a version is neither our own write nor what was rejected for good."""

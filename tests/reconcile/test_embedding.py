@@ -10,13 +10,13 @@ from collections.abc import Iterable
 import pytest
 
 from miren.entities.store.memory import MemoryStore
-from miren.reconcile.controller import watches
+from miren.reconcile.controller import index, watches
 from miren.reconcile.engine import Engine
 from miren.reconcile.results import Key
 from tests.builders import Greeting, Room, make_greeting
 from tests.reconcile.greeters import Greeter, Slow
 from tests.reconcile.virtual import make_client, now, running, settle, virtually
-from tests.stores import Faulty
+from tests.stores import Around, Faulty
 
 
 def others() -> set[asyncio.Task[object]]:
@@ -80,17 +80,18 @@ async def test_cancelling_the_body_stops_everything() -> None:
     assert not others()
 
 
-class Broken(Greeter):
-    @watches(Room)
-    def greetings(self, room: Room) -> Iterable[Key[Greeting]]:
-        raise LookupError(f"no greetings for {room.name}")
+class Rotten(Around):
+    """A store that breaks in a way nobody foresaw."""
+
+    async def before(self, what: str) -> None:
+        if what == "list":
+            raise LookupError("the disk is rotten")
 
 
 @virtually
 async def test_a_broken_engine_cancels_the_body() -> None:
     async def body() -> None:
-        async with running(Broken()) as engine:
-            await engine.client.create(Room.new("hall"))
+        async with running(Greeter(), store=Rotten(MemoryStore())):
             await asyncio.sleep(1000)
             pytest.fail("it ran on half an engine")
 
@@ -99,6 +100,33 @@ async def test_a_broken_engine_cancels_the_body() -> None:
     assert caught.value.subgroup(LookupError) is not None
     assert now() < 1
     assert not others()
+
+
+class Broken(Greeter, primary=False):
+    @watches(Room)
+    def greetings(self, room: Room) -> Iterable[Key[Greeting]]:
+        raise LookupError(f"no greetings for {room.name}")
+
+    @index
+    def by_text(self, greeting: Greeting) -> Iterable[str]:
+        raise LookupError("no text")
+
+
+@virtually
+async def test_a_controller_whose_methods_break_stops_no_other_and_says_so() -> None:
+    broken = Broken()
+    async with running(broken, Greeter()) as engine:
+        await engine.client.create(Room.new("hall"))
+        await engine.client.create(make_greeting())
+        await engine.run_until_idle()
+        assert (await engine.client.get(Greeting, "hi")).status.shout == "HEY"
+        assert broken.by_text["hey"] == ()
+        health, _ = engine.health()
+        assert health.errors >= 2
+        assert health.last_error in (
+            "@watches greetings: no greetings for hall",
+            "@index by_text: no text",
+        )
 
 
 @virtually
