@@ -19,13 +19,20 @@ if [ -z "$python" ]; then
 	exit 1
 fi
 
+fail() {
+	echo "miren: the packages of requirements.lock could not be installed into .venv" >&2
+	exit 1
+}
+
 rm -rf .venv
 if command -v uv >/dev/null 2>&1; then
-	uv venv --quiet --seed --python "$("$python" -c 'import sys; print(sys.executable)')" .venv
-	VIRTUAL_ENV=.venv uv pip install --quiet --require-hashes -r requirements.lock
-	VIRTUAL_ENV=.venv uv pip install --quiet --no-deps --no-build-isolation -e .
+	uv venv --quiet --seed --python "$("$python" -c 'import sys; print(sys.executable)')" .venv ||
+		fail
+	export VIRTUAL_ENV=.venv
+	uv pip install --quiet --require-hashes -r requirements.lock || fail
+	uv pip install --quiet --no-deps --no-build-isolation -e . || fail
 else
-	"$python" -m venv .venv
-	.venv/bin/pip install --quiet --require-hashes -r requirements.lock
-	.venv/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	"$python" -m venv .venv || fail
+	.venv/bin/pip install --quiet --require-hashes -r requirements.lock || fail
+	.venv/bin/pip install --quiet --no-deps --no-build-isolation -e . || fail
 fi
