@@ -64,7 +64,6 @@ FOREIGN = {
         ["mountpoint", "/mnt"],
         ["umount", "/mnt"],
     ),
-    "process": (["true"], ["pgrep", "-f", "sleep 86399"], ["true"]),
 }
 
 
@@ -73,14 +72,14 @@ def _run(words: list[str]) -> int:
 
 
 @pytest.fixture
-def foreign() -> Iterator[None]:
+def foreign() -> Iterator[subprocess.Popen[bytes]]:
     """Other people's things, also when a dead run of this test left some."""
     for _make, _see, remove in FOREIGN.values():
         _run(remove)
     for make, _see, _remove in FOREIGN.values():
         assert _run(make) == 0, make
     with subprocess.Popen(["sleep", "86399"]) as sleeper:
-        yield
+        yield sleeper
         sleeper.kill()
     for _make, _see, remove in FOREIGN.values():
         _run(remove)
@@ -154,7 +153,7 @@ class Witness(threading.Thread):
 
 @pytest.mark.timeout(150)
 def test_the_demo_proves_gvisor_twice_and_leaves_nothing_but_what_others_have(
-    folder: Path, foreign: None
+    folder: Path, foreign: subprocess.Popen[bytes]
 ) -> None:
     for _ in range(2):
         with Witness(folder) as witness:
@@ -169,6 +168,7 @@ def test_the_demo_proves_gvisor_twice_and_leaves_nothing_but_what_others_have(
         assert not folder.exists()
     for what, (_make, see, _remove) in FOREIGN.items():
         assert _run(see) == 0, f"the foreign {what} is gone"
+    assert foreign.poll() is None, "the foreign process is gone"
 
 
 @pytest.mark.timeout(150)
