@@ -19,6 +19,7 @@ from miren.runtime.api import ContainerId
 from miren.runtime.containerd.processes import processes_with
 from miren.runtime.containerd.purge import leftovers
 from miren.runtime.network import Names
+from tests.e2e.server import Server, sandbox
 from tests.folders import abandoned, claim
 
 pytestmark = pytest.mark.host
@@ -169,6 +170,20 @@ def test_the_demo_proves_gvisor_twice_and_leaves_nothing_but_what_others_have(
     for what, (_make, see, _remove) in FOREIGN.items():
         assert _run(see) == 0, f"the foreign {what} is gone"
     assert foreign.poll() is None, "the foreign process is gone"
+
+
+@pytest.mark.timeout(150)
+def test_the_demo_leaves_another_servers_things_alone(folder: Path, server: Server) -> None:
+    server.apply(sandbox("neighbour"))
+    server.must("wait", "sandbox/neighbour", "--for", "condition=Ready")
+    before = server.leftovers()  # processes, mounts, veth, netns, cgroups, snapshots, by name
+    assert any(name.startswith("snapshot ") for name in before), before
+
+    done = _demo(folder)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert server.leftovers() == before
+    assert "Hello" in server.answer("neighbour")
 
 
 @pytest.mark.timeout(150)
