@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from miren.base.errors import RuntimeFailure
+from miren.base.errors import RuntimeFailure, Unavailable
 from miren.entities.gen import Disk, Sandbox
 from miren.entities.gen.compute import SandboxPhase
 from miren.reconcile.testing import run_virtual
@@ -217,6 +217,43 @@ def test_a_runtime_that_fails_is_tried_again(tmp_path: Path) -> None:
             await c.client.create(make())
             sandbox = await c.phase("a", SandboxPhase.RUNNING)
             assert sandbox.status.attempt == 1
+
+    run_virtual(main())
+
+
+def test_a_running_sandbox_is_ready_again_once_the_runtime_is_back(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with cluster(tmp_path) as c:
+            await c.client.create(make())
+            before = await c.phase("a", SandboxPhase.RUNNING)
+            c.runtime.fail_next("inspect", Unavailable("containerd is away"))
+            await c.client.patch(Sandbox, "a", {"metadata": {"labels": {"look": "again"}}})
+            away = await c.client.wait(Sandbox, "a", partial(has_reason, "Unavailable"), timeout=9)
+            assert away is not None
+            assert away.status.reason == "containerd is away"
+
+            await c.client.wait(Sandbox, "a", partial(has_reason, "Running"), timeout=200)
+            after = await c.client.get(Sandbox, "a")
+            assert ready(after).message == ready(before).message
+            assert after.status == before.status
+
+    run_virtual(main())
+
+
+def test_how_a_sandbox_ended_stays_said_while_clearing_up_fails(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with cluster(tmp_path) as c:
+            await c.client.create(make(restart_policy="never"))
+            sandbox = await c.phase("a", SandboxPhase.RUNNING)
+            for _ in range(3):
+                c.runtime.fail_next("delete", RuntimeFailure("busy"))
+            c.runtime.exit(current(sandbox), 4)
+            await asyncio.sleep(3)
+            assert await c.runtime.list()
+            await asyncio.sleep(60)
+            assert not await c.runtime.list()
+            ended = await c.client.get(Sandbox, "a")
+            assert ended.status.reason == ready(ended).message == "exited with code 4"
 
     run_virtual(main())
 

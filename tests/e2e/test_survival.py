@@ -108,6 +108,8 @@ def test_a_killed_containerd_comes_back_and_everything_goes_on(server: Server, h
 
     assert "Hello" in server.answer("second")
     assert server.processes("hello") == before
+    server.must("wait", "sandbox/hello", "--for", "condition=Ready", "--timeout", "90")
+    assert "reason" not in server.get("sandbox/hello")["status"]
     server.must("delete", "sandbox", "hello", "second")
     assert server.leftovers(of_containers=True) == []
 

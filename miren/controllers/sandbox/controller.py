@@ -10,6 +10,7 @@ from pathlib import Path
 
 from miren.base.errors import InvalidInput, MirenError, RuntimeFailure
 from miren.controllers.sandbox.lifecycle import (
+    ENDED,
     Step,
     fact_of,
     next_start,
@@ -33,6 +34,7 @@ __all__ = ["SandboxController"]
 log = logging.getLogger(__name__)
 
 _NOW = Requeue(after=0)
+_CLEAR_UP_AGAIN = Requeue(after=5)
 _PROBE_PERIOD = 0.1
 
 
@@ -104,6 +106,10 @@ class SandboxController(
         try:
             return await self._step(ctx, entity)
         except MirenError as error:
+            if entity.status.phase in ENDED:
+                # How it ended stays said; all that is left to do is to clear up.
+                ctx.log.warning("not cleared up yet", extra={"why": error.message})
+                return _CLEAR_UP_AGAIN
             # The table shows the reason, and not only the condition does.
             ctx.status = entity.status.model_copy(update={"reason": in_words(error)})
             raise
@@ -120,6 +126,9 @@ class SandboxController(
                 return await self._start(ctx, entity)
             case Step.PROBE if container is not None:
                 return await self._probe(ctx, entity, container)
+            case Step.KEEP if container is not None:
+                _running(ctx, entity, container)
+                return None
             case Step.END:
                 return self._end(ctx, entity, container)
             case Step.REPLACE:
@@ -200,14 +209,7 @@ class SandboxController(
         if container.address is not None:
             silent = await self._probe_ports(container.address, ports)
         if silent is None:
-            ctx.status = sandbox.status.model_copy(
-                update={
-                    "phase": SandboxPhase.RUNNING,
-                    "address": container.address,
-                    "reason": None,
-                }
-            )
-            ctx.ready("Running", f"answers on {_listed(ports)}" if ports else "")
+            _running(ctx, sandbox, container)
             return None
         since = sandbox.status.started_at or ctx.now()
         if ctx.now() - since < sandbox.spec.start_timeout:
@@ -269,6 +271,15 @@ class SandboxController(
     async def _remove(self, id: ContainerId, grace: float) -> None:
         await self._runtime.stop(id, grace=grace)
         await self._runtime.delete(id)
+
+
+def _running(ctx: Context[Sandbox], sandbox: Sandbox, container: ContainerState) -> None:
+    """Say that it runs, whatever was said while the runtime could not be asked."""
+    ctx.status = sandbox.status.model_copy(
+        update={"phase": SandboxPhase.RUNNING, "address": container.address, "reason": None}
+    )
+    ports = tcp_ports(sandbox)
+    ctx.ready("Running", f"answers on {_listed(ports)}" if ports else "")
 
 
 def _remove_logs(folder: Path) -> None:

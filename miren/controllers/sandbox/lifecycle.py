@@ -15,7 +15,7 @@ from miren.entities.gen import Sandbox
 from miren.entities.gen.compute import SandboxPhase, SandboxRestartPolicy
 from miren.runtime.api import ContainerPhase, ContainerState
 
-__all__ = ["TABLE", "Fact", "Step", "fact_of", "next_start", "should_restart", "step_for"]
+__all__ = ["ENDED", "TABLE", "Fact", "Step", "fact_of", "next_start", "should_restart", "step_for"]
 
 _FIRST_DELAY = timedelta(seconds=1)
 _LONGEST_DELAY = timedelta(minutes=5)
@@ -82,6 +82,9 @@ TABLE: Mapping[SandboxPhase, Mapping[Fact, Step]] = {
     **_PHASES,
     SandboxPhase.FAILED: _PHASES[SandboxPhase.STOPPED],
 }
+
+#: The phases that nothing follows by itself.
+ENDED = frozenset({SandboxPhase.STOPPED, SandboxPhase.FAILED})
 
 _FACTS: Mapping[ContainerPhase, Fact] = {
     ContainerPhase.CREATED: Fact.CREATED,

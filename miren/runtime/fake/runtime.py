@@ -34,7 +34,9 @@ from miren.runtime.images.layout import ImageConfig, open_layout, read_config, r
 
 __all__ = ["FakeRuntime", "Verb"]
 
-Verb = Literal["import_image", "ensure_image", "create", "start", "stop", "delete", "list"]
+Verb = Literal[
+    "import_image", "ensure_image", "create", "start", "stop", "delete", "list", "inspect"
+]
 
 _EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -194,6 +196,7 @@ class FakeRuntime:
 
     async def inspect(self, id: ContainerId) -> ContainerState | None:
         """Return one container's state, or None."""
+        self._fail("inspect")
         container = self._containers.get(id)
         return None if container is None else container.state
 
