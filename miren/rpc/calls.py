@@ -20,8 +20,7 @@ from miren.rpc.wire import HEARTBEAT, TIMEOUT_HEADER, error_from
 
 __all__ = ["Calls"]
 
-#: How much longer than the server's own deadline the client waits for its answer.
-_SLACK = 5.0
+#: A stream without even a heartbeat for this long has lost its server.
 _SILENCE = 4 * HEARTBEAT
 
 
@@ -32,13 +31,14 @@ class Calls:
     went away after it was asked, and else what the server raised.
     """
 
-    def __init__(self, address: str, *, timeout: float = 30.0) -> None:
+    def __init__(self, address: str, *, timeout: float = 30.0, slack: float = 5.0) -> None:
         if not address.startswith("unix:///"):
             raise InvalidInput(
                 f"cannot reach {address!r}", hint="only unix:///path addresses are supported"
             )
         self.path = Path(address.removeprefix("unix://"))
         self._timeout = timeout
+        self._slack = slack  # how much longer than the server's own deadline we wait
 
     def call(
         self, method: str, request: Mapping[str, Any], *, timeout: float | None = None
@@ -46,7 +46,7 @@ class Calls:
         """Call `package.Service/Method` and return its answer."""
         allowed = self._timeout if timeout is None else timeout
         headers = {TIMEOUT_HEADER: str(int(allowed * 1000))}
-        with self._open(allowed + _SLACK) as (connection, file), _under_way():
+        with self._open(allowed + self._slack) as (connection, file), _under_way():
             _ask(connection, method, request, headers)
             return read_answer(file).message()
 
@@ -66,7 +66,7 @@ class Calls:
 
         Raises Unavailable when the connection breaks, or is silent for long, before the end.
         """
-        with self._open(self._timeout + _SLACK) as (connection, file):
+        with self._open(self._timeout + self._slack) as (connection, file):
             try:
                 with _under_way():
                     _ask(connection, method, request, {})

@@ -27,8 +27,10 @@ class Feed:
         stopping: asyncio.Event,
         *,
         timeout: float | None = None,
+        heartbeat: float = HEARTBEAT,
     ) -> None:
         self._messages = messages
+        self._heartbeat = heartbeat
         self._stopping = asyncio.ensure_future(stopping.wait())
         self._coming: asyncio.Future[Message | None] | None = None
         self._clock = asyncio.get_running_loop().time
@@ -41,7 +43,9 @@ class Feed:
         """
         if self._coming is None:
             self._coming = asyncio.ensure_future(anext(self._messages, None))
-        left = HEARTBEAT if self._until is None else min(HEARTBEAT, self._until - self._clock())
+        left = self._heartbeat
+        if self._until is not None:
+            left = min(left, self._until - self._clock())
         await asyncio.wait(
             (self._coming, self._stopping),
             timeout=max(left, 0.0),

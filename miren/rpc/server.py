@@ -31,7 +31,7 @@ from miren.base.errors import (
 )
 from miren.rpc.feeding import Feed
 from miren.rpc.requests import body_of, deadline_of, message_of, uid_of
-from miren.rpc.wire import HTTP_STATUS, error_to
+from miren.rpc.wire import HEARTBEAT, HTTP_STATUS, error_to
 
 __all__ = ["Call", "RpcServer", "Stream", "Unary", "Upload"]
 
@@ -85,7 +85,14 @@ class RpcServer:
     they ended.
     """
 
-    def __init__(self, path: Path, methods: Mapping[str, Method], *, grace: float = 1.5) -> None:
+    def __init__(
+        self,
+        path: Path,
+        methods: Mapping[str, Method],
+        *,
+        grace: float = 1.5,
+        heartbeat: float = HEARTBEAT,
+    ) -> None:
         if len(os.fsencode(path)) > _UNIX_PATH_MAX:
             raise InvalidInput(
                 f"{path} is {len(os.fsencode(path))} bytes long; a unix socket's path "
@@ -95,6 +102,7 @@ class RpcServer:
         self._path = path
         self._methods = methods
         self._grace = grace
+        self._heartbeat = heartbeat
         self._stopping = asyncio.Event()
         self._in_work: set[asyncio.Timeout] = set()
         app = web.Application()
@@ -170,7 +178,8 @@ class RpcServer:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         response.enable_chunked_encoding()
         timeout = deadline_of(request, None)
-        async with aclosing(Feed(messages, self._stopping, timeout=timeout)) as feed:
+        feeding = Feed(messages, self._stopping, timeout=timeout, heartbeat=self._heartbeat)
+        async with aclosing(feeding) as feed:
             message = await feed.next()
             try:
                 await response.prepare(request)

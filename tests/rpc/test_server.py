@@ -92,8 +92,7 @@ async def test_a_broken_handler_tells_the_log_and_not_the_client(
     assert caplog.text.count("RuntimeError: secret") == 2
 
 
-async def test_a_silent_stream_has_heartbeats(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("miren.rpc.feeding.HEARTBEAT", 0.02)
+async def test_a_silent_stream_has_heartbeats(path: Path) -> None:
     spoken = asyncio.Event()
 
     async def slow(_call: Call, _request: Message) -> AsyncIterator[Message]:
@@ -101,7 +100,7 @@ async def test_a_silent_stream_has_heartbeats(path: Path, monkeypatch: pytest.Mo
         await spoken.wait()
         yield {"n": 2}
 
-    async with RpcServer(path, {"a.A/S": Stream(slow)}):
+    async with RpcServer(path, {"a.A/S": Stream(slow)}, heartbeat=0.02):
         stream = iter(Calls(f"unix://{path}").stream("a.A/S", {}))
         assert await asyncio.to_thread(next, stream) == {"n": 1}
         asyncio.get_running_loop().call_later(0.1, spoken.set)
