@@ -70,6 +70,20 @@ def test_a_watch_that_resumes_has_no_gap_and_no_repeat(server: Server) -> None:
     assert seen == expected
 
 
+def test_a_watch_that_breaks_amid_what_is_there_resumes_without_a_gap(server: Server) -> None:
+    """Names and revisions run in opposite orders: the first name is the newest entity."""
+    names = [f"amid-{number}" for number in reversed(range(4))]
+    for name in names:
+        server.ok("Create", entity=project(name, sort="amid"))
+    chosen: dict[str, Any] = {"kind": "project", "labels": {"sort": "amid"}}
+    for count in range(1, 4):
+        with server.stream("Watch", **chosen) as stream:
+            seen = events(stream, count)
+        with server.stream("Watch", **chosen, after=seen[-1]["revision"]) as stream:
+            seen += events(stream, 4 - count)
+        assert sorted(message["entity"]["metadata"]["name"] for message in seen) == sorted(names)
+
+
 def test_a_bookmark_can_be_resumed_from(server: Server) -> None:
     with server.stream("Watch", kind="project") as stream:
         mark = stream.until("BOOKMARK")[-1]["revision"]

@@ -102,7 +102,8 @@ class EntityService:
     async def watch(self, call: Call, request: Message) -> AsyncIterator[Message]:
         """Yield what changes after a revision; without one, first all that is there.
 
-        With a name only that entity's changes; it must be there when the watch begins anew.
+        Every message can be resumed from, with its revision as `after`. With a name only that
+        entity's changes; it must be there when the watch begins anew.
         """
         kind, client = self._kind(request), self._as(call, request)
         selection = requests.selection(request, kind)
@@ -112,7 +113,8 @@ class EntityService:
                 await client.get(kind.entity, name)
             found = await client.list(kind.entity, selection)
             revision = found.revision
-            for entity in found.items:
+            # Oldest first: whoever breaks off here can resume from the last one it got.
+            for entity in sorted(found.items, key=lambda entity: entity.revision):
                 if name in (None, entity.name):
                     yield self._event(request, kind, Added(entity, entity.revision))
             yield {"type": "BOOKMARK", "revision": str(revision)}
