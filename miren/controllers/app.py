@@ -32,6 +32,9 @@ class AppController(Controller[App], finalizer="miren.dev/app", owns=[AppVersion
     async def reconcile(self, ctx: Context[App], entity: App) -> None:
         """Stamp the version of today's spec, and retire the others once it runs."""
         version = await ctx.ensure(_stamp(entity))
+        if version.spec.replicas:
+            # It was retired before, and is wanted again: take back what was said of its size.
+            version = await ctx.apply(AppVersion.partial(version.name))
         status = version.status
         ctx.status = AppStatus(
             phase=_PHASES.get(status.phase or AppVersionPhase.PENDING, AppPhase.DEPLOYING),

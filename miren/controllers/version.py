@@ -30,14 +30,14 @@ class VersionController(Controller[AppVersion], finalizer="miren.dev/version", o
         ready = sum(sandbox.status.phase is SandboxPhase.RUNNING for sandbox in made)
         waiting = next((s for s in made if s.status.phase is not SandboxPhase.RUNNING), None)
         phase, reason = AppVersionPhase.RUNNING, None
-        if not made:
+        if not made and entity.spec.replicas:
             phase = AppVersionPhase.RETIRED
         elif waiting is not None:
             phase = AppVersionPhase.DEPLOYING
             reason = f"{waiting}: {waiting.status.reason or waiting.status.phase or 'pending'}"
         ctx.status = AppVersionStatus(phase=phase, sandboxes=len(made), ready=ready, reason=reason)
         if waiting is None:
-            ctx.ready("Running" if made else "Retired", f"{ready} of {len(made)} run")
+            ctx.ready(phase.capitalize(), f"{ready} of {len(made)} run")
         else:
             ctx.not_ready("Deploying", reason or "")
 

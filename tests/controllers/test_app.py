@@ -61,6 +61,34 @@ def test_an_app_becomes_versions_and_sandboxes_and_the_old_ones_retire(tmp_path:
     run_virtual(main())
 
 
+def test_going_back_to_an_earlier_state_brings_its_version_back(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with cluster(tmp_path) as c:
+            await c.client.create(App.new("shop", image="hello", services=[SERVICE]))
+            first = await _running(c, "shop")
+            await c.client.patch(App, "shop", {"spec": {"env": {"A": {"value": "1"}}}})
+            second = await _running(c, "shop", first.status.version)
+            await c.client.patch(App, "shop", {"spec": {"env": {"A": None}}})
+            third = await _running(c, "shop", second.status.version)
+            assert third.status.version == first.status.version
+            assert third.status.ready == 1
+
+    run_virtual(main())
+
+
+def test_an_app_scaled_to_nothing_is_what_it_should_be(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with cluster(tmp_path) as c:
+            await c.client.create(
+                App.new("shop", image="hello", services=[{**SERVICE, "scale": 0}])
+            )
+            app = await _running(c, "shop")
+            assert (app.status.ready, app.status.replicas) == (0, 0)
+            assert (await c.client.list(Sandbox)).items == ()
+
+    run_virtual(main())
+
+
 def test_an_app_without_an_image_says_so(tmp_path: Path) -> None:
     async def main() -> None:
         async with cluster(tmp_path) as c:
