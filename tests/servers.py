@@ -199,6 +199,11 @@ class Server:
         assert answer.status == 200, answer.body
         return answer.json
 
+    def make_project(self, name: str) -> None:
+        """Make a project, unless it is there."""
+        document = {"kind": "Project", "metadata": {"name": name}}
+        self.ok("Apply", document=document)
+
     @contextmanager
     def stream(
         self, method: str, /, service: str = ENTITIES, timeout_ms: int = 0, **message: Any

@@ -6,12 +6,15 @@ from typing import Any
 
 from miren.base.errors import InvalidInput, Problem, Refused
 from miren.entities.attributes import attributes, found_at
+from miren.entities.deleting import FOREGROUND, ORPHAN, UNSET
 from miren.entities.entity import Entity
 from miren.entities.kinds import Scope
 
 __all__ = ["admit"]
 
 _MOST_FINALIZERS = 16
+#: These come with the deletion itself.
+_OURS = (FOREGROUND, ORPHAN, UNSET)
 
 
 def admit(new: Entity[Any, Any], old: Entity[Any, Any] | None) -> None:
@@ -49,7 +52,7 @@ def _finalizers(new: Entity[Any, Any], old: Entity[Any, Any] | None) -> list[Pro
 
 def _gained(new: Entity[Any, Any], old: Entity[Any, Any] | None) -> list[str]:
     before = old.metadata.finalizers if old else ()
-    return [name for name in new.metadata.finalizers if name not in before]
+    return [name for name in new.metadata.finalizers if name not in (*before, *_OURS)]
 
 
 def _immutable(new: Entity[Any, Any], old: Entity[Any, Any]) -> list[Problem]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from miren.base.quantities import Duration
 from miren.entities.model import Model
+from miren.entities.secrets import REVEALING, SecretText
 
 __all__ = ["document", "metadata"]
 
@@ -40,7 +41,9 @@ def plain(value: object) -> Any:
     """Return a value as JSON data: models, enums, times, amounts and bytes become texts."""
     match value:
         case Model():
-            return value.model_dump(mode="json", exclude_unset=True)
+            return value.model_dump(mode="json", exclude_unset=True, context=REVEALING)
+        case SecretText():
+            return value.in_clear()
         case Mapping():
             return {str(key): plain(item) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():

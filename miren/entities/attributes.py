@@ -2,66 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-
-from pydantic.alias_generators import to_camel
+from typing import get_args
 
 from miren.entities.kinds import Kind
-from miren.entities.model import Model, Options
-from miren.entities.reading import children
+from miren.entities.model import Model, Options, Ref, wire_names
+from miren.entities.reading import Child, children
 
-__all__ = ["Attribute", "attributes", "found_at", "values_at"]
+__all__ = ["EVERY", "Attribute", "attributes", "found_at", "values_at"]
 
 Path = tuple[str, ...]
+
+#: The step of a path that stands for every key of a map.
+EVERY = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One attribute with options. `path` is camelCase, from `spec` or `status` on."""
+    """One attribute with options. `path` has wire names, from `spec` or `status` on.
+
+    A map on the way is the step `*`, for each of its values; a list is no step.
+    """
 
     path: Path
     options: Options
+    is_ref: bool = False
 
     @property
     def dotted(self) -> str:
-        """The path as selectors write it: `spec.node`."""
-        return ".".join(self.path)
+        """The path as selectors write it, maps being no step either: `spec.node`."""
+        return ".".join(step for step in self.path if step != EVERY)
 
 
 @cache
 def attributes(kind: Kind) -> tuple[Attribute, ...]:
-    """Return every attribute of a kind that carries options, nested ones too."""
-    return (*_walk(kind.spec, ("spec",)), *_walk(kind.status, ("status",)))
+    """Return every attribute of a kind that carries options or refers, nested ones too.
+
+    Raises TypeError for options inside a model that holds itself: its paths have no end.
+    """
+    return (*_walk(kind.spec, ("spec",), ()), *_walk(kind.status, ("status",), ()))
 
 
-def _walk(model: type[Model], path: Path) -> Iterator[Attribute]:
+def _walk(model: type[Model], path: Path, above: tuple[type[Model], ...]) -> Iterator[Attribute]:
+    if model in above:
+        _refuse_options(above[above.index(model) :])
+        return
     inside = children(model)
-    for name, info in model.model_fields.items():
-        here = (*path, to_camel(name))
-        for options in info.metadata:
-            if isinstance(options, Options):
-                yield Attribute(here, options)
-        yield from _walk(inside[to_camel(name)].model, here)
+    for name, wire in wire_names(model).items():
+        here, child = (*path, wire), inside[wire]
+        deep = (*here, *_maps(child))
+        info = model.model_fields[name]
+        given = next((each for each in info.metadata if isinstance(each, Options)), None)
+        is_ref = _refers(info.annotation)
+        if given is not None or is_ref:
+            yield from _split(here, deep, given or _NONE, is_ref=is_ref)
+        yield from _walk(child.model, deep, (*above, model))
+
+
+def _maps(child: Child) -> Path:
+    """Return the steps from an attribute to what its maps hold."""
+    inner = _maps(child.element) if child.element is not None else ()
+    return (EVERY, *inner) if child.keyed else inner
+
+
+def _split(here: Path, deep: Path, options: Options, *, is_ref: bool) -> Iterator[Attribute]:
+    """Yield a map's options where they count: for the whole map, and for each of its values."""
+    if here == deep:
+        yield Attribute(here, options, is_ref)
+        return
+    whole = replace(options, **{name: getattr(_NONE, name) for name in _OF_VALUES})
+    every = replace(_NONE, **{name: getattr(options, name) for name in _OF_VALUES})
+    if whole != _NONE:
+        yield Attribute(here, whole)
+    if every != _NONE or is_ref:
+        yield Attribute(deep, every, is_ref)
+
+
+def _refuse_options(circle: Sequence[type[Model]]) -> None:
+    for model in circle:
+        for name, info in model.model_fields.items():
+            for each in info.metadata:
+                if (
+                    isinstance(each, Options)
+                    and replace(each, merge_key=None, example=None) != _NONE
+                ):
+                    raise TypeError(f"{model.__name__} holds itself: {name} can have no options")
+
+
+_NONE = Options()
+
+#: What is said of the values of a map rather than of the map.
+_OF_VALUES = ("indexed", "unique", "to", "on_delete", "secret", "tags")
+
+
+def _refers(annotation: object) -> bool:
+    """Return whether an annotation is of references, one, many or keyed."""
+    if isinstance(annotation, type) and issubclass(annotation, Ref):
+        return True
+    return any(map(_refers, get_args(annotation)))
 
 
 def values_at(document: object, path: Path) -> Iterator[str]:
-    """Yield the scalars at a path as text; lists on the way give one value an element."""
+    """Yield the scalars at a path as text, labels as `key=value`.
+
+    Lists on the way give one value an element, and maps one an entry.
+    """
     for value in found_at(document, path):
         if isinstance(value, bool):
             yield "true" if value else "false"
         elif not isinstance(value, Mapping):
             yield str(value)
+        elif all(isinstance(text, str) for text in value.values()):
+            yield from (f"{key}={text}" for key, text in value.items())
 
 
 def found_at(document: object, path: Path) -> Iterator[object]:
-    """Yield what is at a path, whatever it is; lists give one value an element."""
+    """Yield what is at a path, whatever it is; lists and `*` give one value an element."""
     if isinstance(document, list | tuple):
         for item in document:
             yield from found_at(item, path)
     elif not path:
         if document is not None:
             yield document
+    elif isinstance(document, Mapping) and path[0] == EVERY:
+        for item in document.values():
+            yield from found_at(item, path[1:])
     elif isinstance(document, Mapping):
         yield from found_at(document.get(path[0]), path[1:])

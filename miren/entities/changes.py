@@ -7,12 +7,15 @@ defaults (which nobody owns) and with keyed lists as maps.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from miren.base.errors import InvalidInput, Problem
+from miren.entities.client import Patch
 from miren.entities.entity import Entity, Metadata, OwnerReference, Partial
+from miren.entities.guards import Guard
+from miren.entities.json_patch import patched_by_operations
 from miren.entities.keyed_lists import keyed, listed
 from miren.entities.merging import Managers, leaves, merge, merge_patch, take_over
 from miren.entities.reading import expand, read
@@ -24,14 +27,16 @@ E = TypeVar("E", bound=Entity[Any, Any])
 Document = dict[str, Any]
 
 _PATCHABLE = ("labels", "annotations", "finalizers", "ownerReferences")
+_HINT = "spec, labels and annotations can"
 
 
 @dataclass(frozen=True, slots=True)
 class Change(Generic[E]):
-    """The entity as it should be stored, and who manages what in it then."""
+    """The entity as it should be stored, who manages what in it then, and what must hold."""
 
     entity: E
     managers: Managers
+    guards: tuple[Guard, ...] = ()
 
 
 def updated(old: Stored[E], wanted: E, *, manager: str) -> Change[E]:
@@ -71,24 +76,15 @@ def applied(old: Stored[E], partial: Partial[E], *, manager: str, force: bool) -
     return Change(new.with_metadata(owner_references=owners), merged.managers)
 
 
-def patched(old: Stored[E], patch: Mapping[str, Any], *, manager: str) -> Change[E]:
-    """Return `old` changed by a JSON merge patch of spec and writable metadata."""
-    spec_model = type(old.entity).kind.spec
-    metadata = expand(Metadata, patch.get("metadata") or {})
-    problems = [_unpatchable((part,)) for part in patch if part not in ("spec", "metadata")]
-    if isinstance(metadata, Mapping):
-        known = old.entity.to_document()["metadata"]
-        problems += [
-            _unpatchable(("metadata", part))
-            for part, value in metadata.items()
-            if part not in _PATCHABLE and known.get(part) != value
-        ]
+def patched(old: Stored[E], patch: Patch, *, manager: str) -> Change[E]:
+    """Return `old` changed by a patch of spec and writable metadata; see `Client.patch`."""
+    before = old.entity.to_document()
+    document = _merged(old.entity, before, patch) if isinstance(patch, Mapping) else None
+    if document is None:
+        document = patched_by_operations(before, cast("Sequence[Mapping[str, Any]]", patch))
+    problems = [*_unpatchable(before, document)]
     if problems:
         raise InvalidInput(problems, entity=str(old.entity))
-    wanted = {"metadata": metadata}
-    if "spec" in patch:
-        wanted["spec"] = expand(spec_model, patch["spec"])
-    document = merge_patch(old.entity.to_document(), wanted)
     found = type(old.entity).from_document(
         {"metadata": document.get("metadata", {}), "spec": document.get("spec", {})}
     )
@@ -96,10 +92,27 @@ def patched(old: Stored[E], patch: Mapping[str, Any], *, manager: str) -> Change
     return _taken_over(old, new, manager)
 
 
-def _unpatchable(path: tuple[str, ...]) -> Problem:
-    if path == ("status",):
-        return Problem("is written by controllers: leave it out", path)
-    return Problem("cannot be patched", path, hint="spec, labels and annotations can")
+def _merged(entity: Entity[Any, Any], before: Document, patch: Mapping[str, Any]) -> Document:
+    wanted = {part: value for part, value in patch.items() if part not in ("spec", "metadata")}
+    for part, model in (("metadata", Metadata), ("spec", entity.kind.spec)):
+        if part in patch:
+            wanted[part] = expand(model, patch[part])
+    merged: Document = merge_patch(before, wanted)
+    return merged
+
+
+def _unpatchable(before: Document, after: Document) -> Iterator[Problem]:
+    """Yield a problem for each part that differs and that no patch may change."""
+    metadata = after.get("metadata", {})
+    if not isinstance(metadata, Mapping):
+        return  # reading it says so
+    for part in sorted(before.keys() | after.keys()):
+        if part not in ("spec", "metadata") and before.get(part) != after.get(part):
+            told = "is written by controllers: leave it out"
+            yield Problem(told if part == "status" else "cannot be patched", (part,), hint=_HINT)
+    for part in sorted(before["metadata"].keys() | metadata.keys()):
+        if part not in _PATCHABLE and before["metadata"].get(part) != metadata.get(part):
+            yield Problem("cannot be patched", ("metadata", part), hint=_HINT)
 
 
 def _taken_over(old: Stored[E], new: E, manager: str) -> Change[E]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 from miren.entities.entity import Entity, Partial
+from miren.entities.merging import Managers
+from miren.entities.references import Reference
 
 __all__ = [
     "Actor",
@@ -23,7 +26,10 @@ __all__ = [
     "Left",
     "Listing",
     "Modified",
+    "Patch",
+    "Propagation",
     "Selection",
+    "Target",
 ]
 
 E = TypeVar("E", bound=Entity[Any, Any])
@@ -40,24 +46,53 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """An entity that others refer to. `project` None means the client's own."""
+
+    kind: type[Entity[Any, Any]]
+    name: str
+    project: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """Which entities of a kind: of one project (None: all), with labels, with field values.
 
-    `fields` are camelCase paths of indexed attributes: `{"spec.node": "n1"}`.
+    `labels` is a mapping of the values asked for, or a selector's text as kubectl takes it:
+    `"app=web,tier in (front,back),!old"`. `fields` are camelCase paths of indexed attributes:
+    `{"spec.node": "n1"}`. `refers_to` selects what refers to that entity, by any attribute or,
+    with `tag`, only by those that carry the tag.
     """
 
     project: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] | str = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
+    refers_to: Target | None = None
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Listing(Generic[C]):
-    """Entities at one revision, by project and name. `more` continues after the last one."""
+    """Entities at one revision, by project and name.
+
+    `token` is not empty where more follow: give it to the next `list`, with the same selection.
+    """
 
     items: tuple[C, ...]
     revision: int
-    more: bool = False
+    token: str = ""
+
+
+class Propagation(StrEnum):
+    """What deleting an owner means to its dependents; the garbage collector does it."""
+
+    BACKGROUND = "background"  # the owner goes at once, they follow
+    FOREGROUND = "foreground"  # they go first, the owner stays until they have gone
+    ORPHAN = "orphan"  # they stay, without that owner
+
+
+#: A JSON merge patch (RFC 7396) as a mapping, or a JSON Patch (RFC 6902) as a list.
+Patch = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,27 +154,56 @@ class Client(Protocol):
         ...
 
     @overload
-    async def get(self, kind: type[E], name: str, *, project: str | None = ...) -> E: ...
+    async def get(
+        self, kind: type[E], name: str, *, project: str | None = ..., revision: int = ...
+    ) -> E: ...
     @overload
     async def get(
-        self, kind: type[E], name: str, *, project: str | None = ..., default: D
+        self,
+        kind: type[E],
+        name: str,
+        *,
+        project: str | None = ...,
+        revision: int = ...,
+        default: D,
     ) -> E | D: ...
     async def get(
-        self, kind: type[E], name: str, *, project: str | None = None, default: object = ...
+        self,
+        kind: type[E],
+        name: str,
+        *,
+        project: str | None = None,
+        revision: int = 0,
+        default: object = ...,
     ) -> object:
-        """Return an entity; raise NotFound (with a suggestion), or return `default` if given."""
+        """Return an entity; raise NotFound (with a suggestion), or return `default` if given.
+
+        With `revision` as it was then; raises Compacted where that is no longer kept.
+        """
         ...
 
     async def list(
-        self,
-        kind: type[E],
-        selection: Selection = ...,
-        *,
-        limit: int = 0,
-        after: E | None = None,
-        revision: int = 0,
+        self, kind: type[E], selection: Selection = ..., *, limit: int = 0, token: str = ""
     ) -> Listing[E]:
-        """Return a kind's entities at one revision; page with `after` and its `revision`."""
+        """Return a kind's entities at one revision, at most `limit` (0: all).
+
+        All pages that are read with one another's `token` show that same revision. Raises
+        Compacted when it is no longer kept, InvalidInput for a token of another selection.
+        """
+        ...
+
+    async def referrers(
+        self, kind: type[E], name: str, *, project: str | None = None, tag: str | None = None
+    ) -> Sequence[Reference]:
+        """Return who refers to an entity, whatever their kind: by tagged references, or by any."""
+        ...
+
+    async def dependents(self, uid: str) -> Sequence[Reference]:
+        """Return what is owned by the entity with this uid, whatever their kind."""
+        ...
+
+    async def managers(self, kind: type[E], name: str, *, project: str | None = None) -> Managers:
+        """Return who manages which fields of an entity, as JSON pointers by manager."""
         ...
 
     def watch(
@@ -185,23 +249,35 @@ class Client(Protocol):
         self,
         kind: type[E],
         name: str,
-        patch: Mapping[str, Any],
+        patch: Patch,
         *,
         project: str | None = None,
         manager: str = ...,
+        dry_run: bool = False,
     ) -> E:
-        """Change spec, labels, annotations, finalizers and owners by a JSON merge patch.
+        """Change spec, labels, annotations, finalizers and owners by a patch.
 
-        RFC 7396: null removes, lists are replaced. Anything else in it is InvalidInput.
+        A mapping is a JSON merge patch (RFC 7396): null removes, lists are replaced. A list is a
+        JSON Patch (RFC 6902), whose failing `test` raises Conflict. Anything else in either is
+        InvalidInput.
         """
         ...
 
     async def delete(
-        self, kind: type[E], name: str, *, project: str | None = None, uid: str | None = None
+        self,
+        kind: type[E],
+        name: str,
+        *,
+        project: str | None = None,
+        uid: str | None = None,
+        revision: int | None = None,
+        propagation: Propagation = Propagation.BACKGROUND,
+        dry_run: bool = False,
     ) -> E:
         """Begin deletion; at once if no finalizer holds it. Returns the last state.
 
-        With `uid` only that very entity; raises Conflict if the name is another's by now.
+        With `uid` only that very entity, with `revision` only that state of it; raises Conflict
+        otherwise. Raises Refused while others refer to it by references that restrict.
         """
         ...
 

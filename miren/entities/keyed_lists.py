@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from pydantic.alias_generators import to_camel
-
-from miren.entities.model import Model, Options
+from miren.entities.model import Model, Options, wire_names
 from miren.entities.reading import Child, children
 
 __all__ = ["keyed", "listed"]
@@ -52,27 +50,31 @@ def listed(model: type[Model], value: object) -> Any:
 
 
 def _keyed(member: _Member, item: object) -> Any:
-    inside = member.child.model
-    if isinstance(item, list | tuple):
-        names = [_name(member, element) for element in item] if member.key else [None]
-        if None in names or len(set(names)) != len(names):
-            return item
-        return {name: keyed(inside, element) for name, element in zip(names, item, strict=True)}
-    if member.child.keyed and isinstance(item, Mapping):
-        return {name: keyed(inside, element) for name, element in item.items()}
-    return item if member.child.many else keyed(inside, item)
+    child = member.child
+    if child.element is None:
+        return keyed(child.model, item)
+    element = _Member(child.element)
+    if child.keyed and isinstance(item, Mapping):
+        return {name: _keyed(element, value) for name, value in item.items()}
+    if not isinstance(item, list | tuple) or member.key is None:
+        return item
+    names = [_name(member, value) for value in item]
+    if None in names or len(set(names)) != len(names):
+        return item
+    return {name: _keyed(element, value) for name, value in zip(names, item, strict=True)}
 
 
 def _listed(member: _Member, item: object) -> Any:
-    inside = member.child.model
-    if member.child.many:
-        if member.key is None or not isinstance(item, Mapping):
-            return item
-        found = [element for element in item.values() if _name(member, element) is not None]
-        return [listed(inside, element) for element in found]
-    if member.child.keyed and isinstance(item, Mapping):
-        return {name: listed(inside, element) for name, element in item.items()}
-    return listed(inside, item)
+    child = member.child
+    if child.element is None:
+        return listed(child.model, item)
+    element = _Member(child.element)
+    if not isinstance(item, Mapping) or (child.many and member.key is None):
+        return item
+    if child.keyed:
+        return {name: _listed(element, value) for name, value in item.items()}
+    found = [value for value in item.values() if _name(member, value) is not None]
+    return [_listed(element, value) for value in found]
 
 
 def _name(member: _Member, element: object) -> str | None:
@@ -86,13 +88,13 @@ def _name(member: _Member, element: object) -> str | None:
 def _members(model: type[Model]) -> Mapping[str, _Member]:
     inside = children(model)
     found = {}
-    for name, info in model.model_fields.items():
-        child = inside[to_camel(name)]
+    for name, wire in wire_names(model).items():
+        child, info = inside[wire], model.model_fields[name]
         keys = [each.merge_key for each in info.metadata if isinstance(each, Options)]
         key = next((key for key in keys if key is not None), None)
         if key is None or not child.many:
-            found[to_camel(name)] = _Member(child)
+            found[wire] = _Member(child)
         else:
             default = child.model.model_fields[key].get_default()
-            found[to_camel(name)] = _Member(child, to_camel(key), default)
+            found[wire] = _Member(child, wire_names(child.model)[key], default)
     return found

@@ -3,7 +3,14 @@
     /e/<domain>/<kind>/<project>/<name>                      the entity
     /x/<domain>/<kind>/<project>/<name>                      its managers and derived keys
     /i/<domain>/<kind>/<attribute>/<value>/<project>/<name>  index
-    /u/<domain>/<kind>/<attribute>/<project>/<value>         unique value, holds the owner's uid
+    /u/<domain>/<kind>/<attribute>/<project>/<value>         unique value
+    /r/<domain>/<kind>/<project>/<name>/<rule>/<domain>/<kind>/<attribute>/<project>/<name>
+                                                             a reference, below its target
+    /o/<uid>/<domain>/<kind>/<project>/<name>                a dependent, below its owner
+    /p/<project>                                             a project that takes new entities
+
+The last five are derived from the entity and hold its uid. `rule` is what deleting the target
+means: `restrict`, `unset` or `none`.
 
 Segments are escaped, never replaced, so no two names share a key; long values are hashed.
 Cluster scope writes `_`, which no project can be called.
@@ -17,14 +24,25 @@ from miren.entities.kinds import Kind
 from miren.entities.store.api import KeyRange
 
 __all__ = [
+    "DERIVED",
+    "dependent_key",
+    "dependents_range",
     "entity_key",
     "entity_range",
     "index_key",
     "index_range",
+    "kind_in",
     "name_in",
+    "project_key",
+    "reference_key",
+    "references_range",
+    "referrer_in",
     "sidecar_key",
     "unique_key",
 ]
+
+#: Everything that is derived from entities lies below these.
+DERIVED = ("/i/", "/u/", "/r/", "/o/", "/p/")
 
 _LONGEST_VALUE = 128
 
@@ -61,10 +79,61 @@ def unique_key(kind: Kind, attribute: str, project: str, value: str) -> str:
     return _join("u", kind.domain, kind.name, attribute, project, _value(value))
 
 
+def reference_key(
+    target: Kind,
+    where: tuple[str, str],
+    *,
+    rule: str,
+    referrer: Kind,
+    attribute: str,
+    by: tuple[str, str],
+) -> str:
+    """Return the key that says: the entity `by` refers to the one at `where`, (project, name)."""
+    above = ("r", target.domain, target.name, *where, rule)
+    return _join(*above, referrer.domain, referrer.name, attribute, *by)
+
+
+def references_range(target: Kind, project: str, name: str, rule: str | None = None) -> KeyRange:
+    """Return the range of the references to an entity: of one rule, or all."""
+    parts = ("r", target.domain, target.name, project, name)
+    return KeyRange.prefix(_join(*parts, *(() if rule is None else (rule,))) + "/")
+
+
+def referrer_in(key: str) -> tuple[str, str, str, str, str]:
+    """Return (domain, kind, attribute, project, name) of who refers, from a reference's key."""
+    domain, kind, attribute, project, name = map(_plain, key.split("/")[-5:])
+    return domain, kind, attribute, project, name
+
+
+def dependent_key(owner_uid: str, kind: Kind, project: str, name: str) -> str:
+    """Return the key that says: this entity goes when that owner goes."""
+    return _join("o", owner_uid, kind.domain, kind.name, project, name)
+
+
+def dependents_range(owner_uid: str) -> KeyRange:
+    """Return the range of an owner's dependents."""
+    return KeyRange.prefix(_join("o", owner_uid) + "/")
+
+
+def project_key(project: str) -> str:
+    """Return the key that is there while a project takes new entities."""
+    return _join("p", project)
+
+
 def name_in(key: str) -> tuple[str, str]:
     """Return (project, name), the last two segments of an entity or index key."""
     project, name = key.split("/")[-2:]
-    return "" if project == "_" else _unescape(project), _unescape(name)
+    return _plain(project), _plain(name)
+
+
+def kind_in(key: str) -> tuple[str, str]:
+    """Return (domain, kind) from an entity's or a dependent's key."""
+    domain, kind = key.split("/")[-4:-2]
+    return _plain(domain), _plain(kind)
+
+
+def _plain(segment: str) -> str:
+    return "" if segment == "_" else _unescape(segment)
 
 
 def _join(*segments: str) -> str:

@@ -2,6 +2,7 @@
 
 A model is deeply frozen, because caches hand the same object to everybody: scalars, tuples,
 `Map` and other models only. Python is snake_case and the wire camelCase; input takes both.
+The name on the wire is the field's alias: ask `wire_names`, never derive it from the Python name.
 What pydantic does not know of (indexed, unique, ...) rides along as `Options` in the field's
 metadata and is read back by `attributes.py`.
 """
@@ -14,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from functools import cache
+from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -43,7 +46,23 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 
-__all__ = ["Base64", "Json", "Labels", "Map", "Model", "Options", "Ref", "field", "labels_of"]
+from miren.entities.secrets import Bounds
+
+__all__ = [
+    "Base64",
+    "Json",
+    "Labels",
+    "Map",
+    "Model",
+    "Options",
+    "Ref",
+    "field",
+    "labels_of",
+    "renamed",
+    "spellings",
+    "wire_name",
+    "wire_names",
+]
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -154,8 +173,12 @@ class Options:
     immutable: bool = False
     to: tuple[str, ...] = ()  # the kinds a reference may name
     owner: bool = False
+    on_delete: Literal["restrict", "unset"] | None = None  # of the target, on a Ref
     merge_key: str | None = None
     secret: bool = False
+    session: bool = False
+    bind_to: str | None = None
+    tags: tuple[str, ...] = ()
     example: object = None
 
 
@@ -173,8 +196,12 @@ class FieldOptions(TypedDict, total=False):
     immutable: bool  # cannot change once set
     to: tuple[str, ...]  # on a Ref: the kinds it may name; their existence is checked
     owner: bool  # on a Ref: the target owns this entity
+    on_delete: Literal["restrict", "unset"]  # on a Ref: what deleting the target means
     merge_key: str  # on a list of components: the attribute that tells them apart
     secret: bool  # sealed at rest, masked everywhere
+    session: bool  # in a status: leased, forgotten when its holder falls silent
+    bind_to: str  # in a status: a view of another value, filled in on read
+    tags: tuple[str, ...]  # on a Ref: groups of references that can be asked for together
     example: object
 
 
@@ -201,32 +228,57 @@ def field(
         "max_length": options.get("max_length"),
         "pattern": f"^(?:{options['pattern']})$" if "pattern" in options else None,
     }
+    secret = None
+    if options.get("secret"):
+        secret = Bounds(
+            options.get("min_length"), options.get("max_length"), options.get("pattern")
+        )
+        bounds |= {"min_length": None, "max_length": None, "pattern": None}
     given = {"default_factory": default_factory} if default_factory else {"default": default}
     info: FieldInfo = Field(**given, **bounds)
     if isinstance(least, Decimal | timedelta) or isinstance(most, Decimal | timedelta):
-        info.metadata.append(AfterValidator(_within(least, most)))
+        info.metadata.append(AfterValidator(Within(least, most)))
+    if secret is not None and secret != Bounds():
+        info.metadata.append(AfterValidator(secret))
     stored = {name: value for name, value in options.items() if name in _STORED}
     if stored:
         info.metadata.append(Options(**stored))  # type: ignore[arg-type]  # names checked above
     return info
 
 
-def _within(least: Any, most: Any) -> Callable[[Any], Any]:
-    """Return a check of amounts and spans, whose bounds read best as they were written."""
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A check of amounts and spans, whose bounds read best as they were written."""
 
-    def check(value: Any) -> Any:
+    least: Any
+    most: Any
+
+    def __call__(self, value: Any) -> Any:
+        """Return `value`; raise ValueError when it is out of bounds."""
         if value is None:
             return value
-        if least is not None and value < least:
-            raise ValueError(f"must be at least {least!s}")
-        if most is not None and value > most:
-            raise ValueError(f"must be at most {most!s}")
+        if self.least is not None and value < self.least:
+            raise ValueError(f"must be at least {self.least!s}")
+        if self.most is not None and value > self.most:
+            raise ValueError(f"must be at most {self.most!s}")
         return value
-
-    return check
 
 
 _STORED = frozenset(Options.__dataclass_fields__)
+
+
+def wire_name(name: str) -> str:
+    """Return the wire's spelling of a Python name: camelCase, `from_` without its underscore."""
+    return to_camel(name.removesuffix("_"))
+
+
+def renamed(names: Mapping[str, str]) -> Callable[[str], str]:
+    """Return an alias generator for attributes whose name on the wire is another.
+
+    `class Box(Model, alias_generator=renamed({"image": "container_image"}))` calls the attribute
+    `image` in Python and `container_image` on the wire, and leaves the others as they are.
+    """
+    return lambda name: names.get(name) or wire_name(name)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
@@ -239,7 +291,7 @@ class Model(BaseModel, frozen=True):
 
     model_config = ConfigDict(
         extra="forbid",
-        alias_generator=to_camel,
+        alias_generator=wire_name,
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=True,
@@ -264,5 +316,29 @@ class Model(BaseModel, frozen=True):
         if cls.__shorthand__ is None:
             return whole
         inside = handler.resolve_ref_schema(whole)
-        scalar = inside["properties"][to_camel(cls.__shorthand__)]
+        scalar = inside["properties"][wire_names(cls)[cls.__shorthand__]]
         return {"anyOf": [whole, {"$comment": "the shorthand", **scalar}]}
+
+
+@cache
+def wire_names(model: type[Model]) -> Mapping[str, str]:
+    """Return the attributes of `model`: their Python names to their names on the wire."""
+    if not model.__pydantic_complete__:
+        model.model_rebuild()  # it named a class that was not there yet; aliases come with it
+    return MappingProxyType(
+        {name: info.alias or name for name, info in model.model_fields.items()}
+    )
+
+
+@cache
+def spellings(model: type[Model]) -> Mapping[str, str]:
+    """Return every name under which input may give an attribute, to its name on the wire.
+
+    These are the wire's own name, the Python name and the camelCase of it.
+    """
+    names = wire_names(model)
+    found = {wire: wire for wire in names.values()}
+    for name, wire in names.items():
+        for spelling in (name, wire_name(name)):
+            found.setdefault(spelling, wire)
+    return MappingProxyType(found)

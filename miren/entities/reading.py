@@ -9,12 +9,11 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import orjson
 from pydantic import ValidationError
-from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from miren.base.errors import InvalidInput, Position, Problem
 from miren.base.suggestions import closest
-from miren.entities.model import Model, labels_of
+from miren.entities.model import Model, labels_of, spellings, wire_names
 
 __all__ = ["children", "closest", "expand", "problems_of", "read"]
 
@@ -40,45 +39,51 @@ def read(model: type[M], value: object, *, path: Path = (), locate: Locate | Non
 
 
 def expand(model: type[Model], value: object) -> object:
-    """Return `value` with every shorthand written out and attributes in camelCase."""
+    """Return `value` with every shorthand written out and attributes by their wire names."""
     if not isinstance(value, Mapping):
         if model.__shorthand__ is None or isinstance(value, list | tuple) or value is None:
             return value
-        return {to_camel(model.__shorthand__): value}
-    known = children(model)
+        return {wire_names(model)[model.__shorthand__]: value}
+    known, names = children(model), spellings(model)
     result: dict[str, object] = {}
     for key, item in value.items():
-        name = to_camel(key) if isinstance(key, str) and to_camel(key) in known else key
-        child = known.get(name)
-        if child is None:
-            result[name] = item
-        elif child.labels:
-            result[name] = labels_of(item)
-        elif child.many and isinstance(item, list | tuple):
-            result[name] = [expand(child.model, element) for element in item]
-        elif child.keyed and isinstance(item, Mapping):
-            result[name] = {k: expand(child.model, element) for k, element in item.items()}
-        else:
-            result[name] = expand(child.model, item)
+        name = names.get(key, key)
+        result[name] = _expand_child(known[name], item) if name in known else item
     return result
 
 
-class Child:
-    """What an attribute holds: the model inside it, if any, one, many or keyed by text."""
+def _expand_child(child: Child, item: object) -> object:
+    if child.labels:
+        return labels_of(item)
+    if child.element is None:
+        return expand(child.model, item)
+    if child.many and isinstance(item, list | tuple):
+        return [_expand_child(child.element, element) for element in item]
+    if child.keyed and isinstance(item, Mapping):
+        return {key: _expand_child(child.element, element) for key, element in item.items()}
+    return item
 
-    __slots__ = ("keyed", "labels", "many", "model")
+
+class Child:
+    """What an attribute holds: one value, or a list or a map of what its `element` says.
+
+    `model` is the model at the very inside, a stand-in without attributes for a scalar.
+    """
+
+    __slots__ = ("element", "keyed", "labels", "many", "model")
 
     def __init__(
         self,
         model: type[Model],
         *,
-        many: bool = False,
-        keyed: bool = False,
+        many: Child | None = None,
+        keyed: Child | None = None,
         labels: bool = False,
     ) -> None:
         self.model = model
-        self.many = many
-        self.keyed = keyed
+        self.many = many is not None
+        self.keyed = keyed is not None
+        self.element = many or keyed
         self.labels = labels  # a list of `key=value` stands for a mapping
 
 
@@ -88,28 +93,31 @@ class _Scalar(Model):
 
 @cache
 def children(model: type[Model]) -> Mapping[str, Child]:
-    """Return the attributes of `model` by camelCase name."""
+    """Return the attributes of `model` by wire name."""
     return {
-        to_camel(name): Child(_Scalar, labels=True)
-        if any(getattr(each, "func", None) is labels_of for each in info.metadata)
-        else _child(info.annotation)
-        for name, info in model.model_fields.items()
+        wire: _child(info.annotation, info.metadata)
+        for (name, wire) in wire_names(model).items()
+        for info in (model.model_fields[name],)
     }
 
 
-def _child(annotation: Any) -> Child:
+def _child(annotation: Any, metadata: Iterable[object] = ()) -> Child:
+    if any(getattr(each, "func", None) is labels_of for each in metadata):
+        return Child(_Scalar, labels=True)
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _child(args[0])
+        return _child(args[0], args[1:])
     if isinstance(annotation, type) and issubclass(annotation, Model):
         return Child(annotation)
     if origin in (Union, types.UnionType):
         inner = [_child(arg) for arg in args if arg is not type(None)]
         return inner[0] if len(inner) == 1 else Child(_Scalar)
     if origin is tuple:
-        return Child(_child(args[0]).model, many=True)
+        element = _child(args[0])
+        return Child(element.model, many=element)
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        return Child(_child(args[1]).model, keyed=True)
+        element = _child(args[1])
+        return Child(element.model, keyed=element)
     return Child(_Scalar)
 
 
@@ -184,11 +192,10 @@ def _hint(model: type[Model], error: ErrorDetails) -> str | None:
 
 
 def _model_at(model: type[Model], loc: Path) -> type[Model] | None:
+    child: Child | None = Child(model)
     for step in loc:
-        if isinstance(step, int):
-            continue
-        child = children(model).get(to_camel(step))
-        if child is None:
-            continue  # a key of a map: the model stays
-        model = child.model
-    return model
+        if child is not None and child.element is not None:
+            child = child.element
+        elif child is not None:
+            child = children(child.model).get(str(step))
+    return child.model if child else None

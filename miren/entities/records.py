@@ -12,23 +12,24 @@ from typing import Any, TypeVar
 
 import orjson
 
-from miren.entities import keys
-from miren.entities.attributes import attributes, values_at
 from miren.entities.entity import Entity
-from miren.entities.kinds import Kinds
 from miren.entities.merging import Managers
-from miren.entities.model import Ref
 from miren.entities.store.api import KeyValue
 
-__all__ = ["Sidecar", "decode", "derived_keys", "encode", "referenced", "unique_values"]
+__all__ = ["Sidecar", "decode", "encode", "stored_document"]
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
 
-def encode(entity: Entity[Any, Any]) -> bytes:
-    """Return the stored form; equal entities give equal bytes, whatever their revision."""
+def stored_document(entity: Entity[Any, Any]) -> dict[str, Any]:
+    """Return what is stored of an entity, as plain data: all but its revision."""
     document = entity.to_document()
     document["metadata"].pop("resourceVersion", None)
+    return document
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    """Return the stored form of a document; equal documents give equal bytes."""
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
 
@@ -58,49 +59,3 @@ class Sidecar:
         managers = {name: sorted(owned) for name, owned in self.managers.items() if owned}
         plain = {"managers": managers, "derived": sorted(self.derived)}
         return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
-
-
-def derived_keys(entity: Entity[Any, Any]) -> frozenset[str]:
-    """Return every key that is written with the entity: index entries and unique values."""
-    kind, document = entity.kind, entity.to_document()
-    index = {
-        keys.index_key(kind, attribute.dotted, value, entity.project, entity.name)
-        for attribute in attributes(kind)
-        if attribute.options.indexed
-        for value in values_at(document, attribute.path)
-    }
-    return frozenset(index | unique_values(entity).keys())
-
-
-def unique_values(entity: Entity[Any, Any]) -> Mapping[str, str]:
-    """Return the unique keys an entity holds, each with the words that name the value."""
-    kind, document = entity.kind, entity.to_document()
-    found: dict[str, str] = {}
-    for attribute in attributes(kind):
-        scope = attribute.options.unique
-        if scope is not None:
-            project = entity.project if scope == "project" else ""
-            for value in values_at(document, attribute.path):
-                key = keys.unique_key(kind, attribute.dotted, project, value)
-                found[key] = f"{attribute.dotted} {value!r}"
-    return found
-
-
-def referenced(entity: Entity[Any, Any], kinds: Kinds) -> Mapping[str, str]:
-    """Return the entity keys that references name, each with the words for an error.
-
-    A reference to several kinds, or to a kind this client does not know, is not checked.
-    """
-    document = entity.to_document()
-    known = {kind.name: kind for kind in kinds}
-    found: dict[str, str] = {}
-    for attribute in attributes(entity.kind):
-        targets = [known[name] for name in attribute.options.to if name in known]
-        if len(targets) != 1 or len(attribute.options.to) != 1:
-            continue
-        for value in values_at(document, attribute.path):
-            ref: Ref[Any] = Ref(value)
-            project = "" if targets[0].scope == "cluster" else ref.project or entity.project
-            key = keys.entity_key(targets[0], project, ref.name)
-            found[key] = f"{attribute.dotted}: no {targets[0].singular} {value!r}"
-    return found

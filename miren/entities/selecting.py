@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from miren.base.errors import InvalidInput
 from miren.entities import keys
 from miren.entities.attributes import attributes, values_at
-from miren.entities.client import Added, Bookmark, Deleted, Event, Left, Modified, Selection
+from miren.entities.client import (
+    Added,
+    Bookmark,
+    Deleted,
+    Event,
+    Left,
+    Modified,
+    Selection,
+    Target,
+)
 from miren.entities.entity import Entity
+from miren.entities.kinds import Kind, Kinds, Scope
+from miren.entities.labels import matches, requirements
 from miren.entities.reading import closest
 from miren.entities.records import decode
+from miren.entities.references import pointers, reference_attributes
 from miren.entities.store.api import Bookmark as StoreBookmark
 from miren.entities.store.api import KeyRange, Revision, StoreEvent
 
@@ -21,47 +35,89 @@ E = TypeVar("E", bound=Entity[Any, Any])
 
 
 class Selector(Generic[E]):
-    """A selection of one kind, checked: only indexed attributes can be selected on."""
+    """A selection of one kind, checked: only indexed attributes can be selected on.
 
-    def __init__(self, kind: type[E], selection: Selection) -> None:
+    `project` is the client's own, for a target without one.
+    """
+
+    def __init__(self, kind: type[E], selection: Selection, *, project: str) -> None:
         self.kind = kind
         self.selection = selection
+        self._labels = requirements(selection.labels)
         self._fields = tuple(
             (self._indexed(path), value) for path, value in selection.fields.items()
         )
+        target = selection.refers_to
+        self._target = None if target is None else _place(target, project)
 
     @property
     def by_index(self) -> bool:
-        """Whether the range read is an index, whose entries only name entities."""
-        return bool(self._fields)
+        """Whether the range read holds keys that only name entities."""
+        return bool(self._fields) or self._target is not None
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells this selection from others, in continue tokens."""
+        wanted = self.selection
+        parts = (
+            str(self.kind.kind),
+            wanted.project,
+            sorted((each.key, each.operator, *sorted(each.values)) for each in self._labels),
+            sorted(wanted.fields.items()),
+            str(self._target and (str(self._target[0]), *self._target[1:])),
+            wanted.tag,
+        )
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
     def range(self) -> KeyRange:
         """Return the smallest range that holds all that can match."""
         kind, project = self.kind.kind, self.selection.project
+        if self._target is not None:
+            return keys.references_range(*self._target)
         if not self._fields:
             return keys.entity_range(kind, project)
         path, value = self._fields[0]
         return keys.index_range(kind, ".".join(path), value, project)
 
-    def cursor(self, entity: E) -> str:
-        """Return the key in that range after which the rest follows."""
-        if not self._fields:
-            return keys.entity_key(self.kind.kind, entity.project, entity.name)
-        path, value = self._fields[0]
-        return keys.index_key(self.kind.kind, ".".join(path), value, entity.project, entity.name)
+    def is_entry(self, key: str) -> bool:
+        """Return whether a key of that range is of this kind, and can match."""
+        if self._target is None:
+            return True
+        domain, kind, attribute, _, _ = keys.referrer_in(key)
+        mine = self.kind.kind
+        return (domain, kind) == (mine.domain, mine.name) and self._is_tagged(attribute)
 
     def matches(self, entity: E) -> bool:
         """Return whether the entity, as it is now, belongs to the selection."""
         wanted = self.selection
         if wanted.project is not None and entity.project != wanted.project:
             return False
-        labels = entity.metadata.labels
-        if any(labels.get(key) != value for key, value in wanted.labels.items()):
+        if self._labels and not matches(self._labels, entity.metadata.labels):
             return False
-        if not self._fields:
+        if not self.by_index:
             return True
         document = entity.to_document()
-        return all(value in values_at(document, path) for path, value in self._fields)
+        return self._refers(document, entity.project) and all(
+            value in values_at(document, path) for path, value in self._fields
+        )
+
+    def _refers(self, document: Mapping[str, Any], project: str) -> bool:
+        if self._target is None:
+            return True
+        kind, where, name = self._target
+        known = Kinds([kind.entity])
+        return any(
+            (pointer.project, pointer.name) == (where, name)
+            for pointer in pointers(self.kind.kind, document, project, known)
+            if self._is_tagged(pointer.attribute.dotted)
+        )
+
+    def _is_tagged(self, dotted: str) -> bool:
+        tag = self.selection.tag
+        return tag is None or any(
+            dotted == attribute.dotted and tag in attribute.options.tags
+            for attribute in reference_attributes(self.kind.kind)
+        )
 
     def _indexed(self, dotted: str) -> tuple[str, ...]:
         known = {a.dotted: a.path for a in attributes(self.kind.kind) if a.options.indexed}
@@ -69,6 +125,12 @@ class Selector(Generic[E]):
             return known[dotted]
         hint = closest(dotted, known) or f"these can: {', '.join(known) or 'none'}"
         raise InvalidInput(f"{self.kind.kind.name} cannot be selected on {dotted!r}", hint=hint)
+
+
+def _place(target: Target, project: str) -> tuple[Kind, str, str]:
+    kind = target.kind.kind
+    where = "" if kind.scope is Scope.CLUSTER else target.project or project
+    return kind, where, target.name
 
 
 def events_of(change: Revision | StoreBookmark, selector: Selector[E]) -> Iterator[Event[E]]:

@@ -5,23 +5,30 @@ derived from the entity; its other branch reads what the guards looked at, so a 
 reason without a second round trip. Apply, patch and delete say what they want of whatever is
 there, so they read again when somebody else wrote in between; update was made from one version
 and is refused then.
+
+What was just read or written is kept (see `recent`), so that most updates read nothing: the first
+attempt rests on it, and unless that commits, the next one reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
-from miren.base.errors import AlreadyExists, Conflict
+from miren.base.errors import AlreadyExists, MirenError, OutcomeUnknown, Unavailable
 from miren.base.ids import new_uid
-from miren.entities import keys
+from miren.entities import deleting, keys
 from miren.entities.admission import admit
 from miren.entities.changes import Change, applied, fresh, patched, updated
+from miren.entities.client import Patch, Propagation
+from miren.entities.derived import is_project
 from miren.entities.entity import Entity, Partial
-from miren.entities.merging import Managers
+from miren.entities.guards import Blocked, Guard, NoProject, Reason
+from miren.entities.owners import owned, owner_guards
+from miren.entities.recent import Recent
 from miren.entities.records import Sidecar, decode
-from miren.entities.store.api import Get, KeyRange
+from miren.entities.store.api import Compare, Get, KeyRange
 from miren.entities.store_reader import StoreReader
 from miren.entities.writes import Moved, Stored, Write, commit
 
@@ -32,9 +39,15 @@ E = TypeVar("E", bound=Entity[Any, Any])
 _ATTEMPTS = 10
 
 
+class _Nothing(Exception):
+    """A write that would change nothing; only what was read just now may end so."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoreClient(StoreReader):
     """See `Client`. `now` and `rng` are given by simulations, so that runs repeat."""
+
+    recent: Recent = field(default_factory=Recent, repr=False, compare=False)
 
     async def create(self, entity: E, *, dry_run: bool = False) -> E:
         """Store a new entity; see `Client.create`."""
@@ -54,33 +67,40 @@ class StoreClient(StoreReader):
 
     async def update(self, entity: E, *, manager: str = "update", dry_run: bool = False) -> E:
         """Write spec and metadata over what was read; see `Client.update`."""
-        old = await self._read_at(entity)
-        return await self._write(updated(old, entity, manager=manager), old, dry_run=dry_run)
+        return await self._over(
+            entity, lambda old: updated(old, entity, manager=manager), dry_run=dry_run
+        )
 
     async def update_status(self, entity: E) -> E:
         """Write status and conditions over what was read; see `Client.update_status`."""
-        old = await self._read_at(entity)
-        new = replace(
-            old.entity,
-            status=entity.status,
-            conditions=entity.conditions,
-            observed_generation=entity.observed_generation,
-            handled=entity.handled,
-        )
-        return await self._write(Change(new, old.sidecar.managers), old)
+
+        def change(old: Stored[E]) -> Change[E]:
+            new = replace(
+                old.entity,
+                status=entity.status,
+                conditions=entity.conditions,
+                observed_generation=entity.observed_generation,
+                handled=entity.handled,
+            )
+            return Change(new, old.sidecar.managers)
+
+        return await self._over(entity, change)
 
     async def apply(
         self, partial: Partial[E], *, manager: str, force: bool = False, dry_run: bool = False
     ) -> E:
         """Make `manager`'s fields exactly these; see `Client.apply`."""
+        project = partial.project or None
         for attempt in range(_ATTEMPTS):
-            old = await self._find(partial.type, partial.name, partial.project or None)
+            old = await self._find(partial.type, partial.name, project)
             try:
                 if old is None:
                     made = fresh(partial, manager=manager)
                     return await self._create(made, dry_run=dry_run)
                 change = applied(old, partial, manager=manager, force=force)
                 return await self._write(change, old, dry_run=dry_run)
+            except _Nothing:
+                return cast("Stored[E]", old).entity
             except (Moved, AlreadyExists):
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -90,45 +110,87 @@ class StoreClient(StoreReader):
         self,
         kind: type[E],
         name: str,
-        patch: Mapping[str, Any],
+        patch: Patch,
         *,
         project: str | None = None,
         manager: str = "patch",
+        dry_run: bool = False,
     ) -> E:
-        """Change spec and metadata by a JSON merge patch; see `Client.patch`."""
+        """Change spec and metadata by a patch; see `Client.patch`."""
         return await self._change(
-            kind, name, project, lambda old: patched(old, patch, manager=manager)
+            (kind, name, project),
+            lambda old: patched(old, patch, manager=manager),
+            dry_run=dry_run,
         )
 
     async def delete(
-        self, kind: type[E], name: str, *, project: str | None = None, uid: str | None = None
-    ) -> E:
-        """Begin deletion; see `Client.delete`."""
-
-        def begin(old: Stored[E]) -> Change[E]:
-            if uid is not None and old.entity.uid != uid:
-                raise Conflict(f"{old.entity} is another one than {uid}", entity=str(old.entity))
-            if old.entity.is_deleting:
-                return Change(old.entity, old.sidecar.managers)
-            new = old.entity.with_metadata(deletion_timestamp=self.now())
-            return Change(new, old.sidecar.managers)
-
-        return await self._change(kind, name, project, begin)
-
-    # -- inside ----------------------------------------------------------------------------
-
-    async def _change(
         self,
         kind: type[E],
         name: str,
-        project: str | None,
+        *,
+        project: str | None = None,
+        uid: str | None = None,
+        revision: int | None = None,
+        propagation: Propagation = Propagation.BACKGROUND,
+        dry_run: bool = False,
+    ) -> E:
+        """Begin deletion; see `Client.delete`."""
+        where = self._project(kind, project)
+        restricted = keys.references_range(kind.kind, where, name, "restrict")
+        guard = Guard(Reason.RESTRICTED, Compare.empty(restricted))
+        has_dependents = propagation is not Propagation.BACKGROUND and await self._has_dependents(
+            kind, name, project
+        )
+
+        def begin(old: Stored[E]) -> Change[E]:
+            deleting.check_preconditions(old.entity, uid=uid, revision=revision)
+            new = deleting.begun(
+                old.entity,
+                propagation=propagation,
+                has_dependents=has_dependents,
+                now=self.now,
+            )
+            return Change(new, old.sidecar.managers, (guard,))
+
+        return await self._change((kind, name, project), begin, dry_run=dry_run)
+
+    # -- inside ----------------------------------------------------------------------------
+
+    async def _over(
+        self, entity: E, change: Callable[[Stored[E]], Change[E]], *, dry_run: bool = False
+    ) -> E:
+        """Write what `change` makes of the version `entity` was made from, if that is stored."""
+        kind, project = type(entity), entity.project or None
+        known = self.recent.get(self._key(kind, entity.name, project))
+        if known is not None and _is_of(known.entity, entity):
+            try:
+                return await self._write(change(known), known, dry_run=dry_run)
+            except (Unavailable, OutcomeUnknown):
+                raise
+            except (MirenError, _Nothing):
+                pass  # told from what is stored now, below
+        old = await self._get_stored(kind, entity.name, project)
+        if not _is_of(old.entity, entity):
+            raise Moved(str(entity))
+        try:
+            return await self._write(change(old), old, dry_run=dry_run)
+        except _Nothing:
+            return old.entity
+
+    async def _change(
+        self,
+        who: tuple[type[E], str, str | None],
         change: Callable[[Stored[E]], Change[E]],
+        *,
+        dry_run: bool = False,
     ) -> E:
         """Write what `change` makes of whatever is stored; read again if that moved meanwhile."""
         for attempt in range(_ATTEMPTS):
-            old = await self._get_stored(kind, name, project)
+            old = await self._get_stored(*who)
             try:
-                return await self._write(change(old), old)
+                return await self._write(change(old), old, dry_run=dry_run)
+            except _Nothing:
+                return old.entity
             except Moved:
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -140,8 +202,16 @@ class StoreClient(StoreReader):
         result = await self.store.transact((), [Get(KeyRange.key(key)) for key in both])
         entity, sidecar = result.reads
         if not entity:
+            self.recent.drop(both[0])
             return None
-        return Stored(decode(kind, entity[0]), Sidecar.decode(sidecar[0] if sidecar else None))
+        beside = Sidecar.decode(sidecar[0] if sidecar else None)
+        known = self.recent.get(both[0])
+        if known is not None and known.entity.revision == entity[0].mod_revision:
+            stored = replace(known, sidecar=beside)
+        else:
+            stored = Stored(decode(kind, entity[0]), beside, entity[0].value)
+        self.recent.put(both[0], stored)
+        return stored
 
     async def _get_stored(self, kind: type[E], name: str, project: str | None) -> Stored[E]:
         found = await self._find(kind, name, project)
@@ -149,12 +219,10 @@ class StoreClient(StoreReader):
             raise await self._not_found(kind, name, project)
         return found
 
-    async def _read_at(self, entity: E) -> Stored[E]:
-        """Return what is stored if it is still what `entity` was made from."""
-        old = await self._get_stored(type(entity), entity.name, entity.project or None)
-        if old.entity.revision != entity.revision or old.entity.uid != entity.uid:
-            raise Moved(entity)
-        return old
+    async def _has_dependents(self, kind: type[E], name: str, project: str | None) -> bool:
+        found = await self._get_stored(kind, name, project)
+        page = await self.store.list(keys.dependents_range(found.entity.uid), limit=1)
+        return bool(page.items)
 
     async def _create(self, made: Change[E], *, dry_run: bool) -> E:
         entity = made.entity
@@ -166,19 +234,55 @@ class StoreClient(StoreReader):
             deletion_timestamp=None,
             resource_version="",
         )
-        return await self._write(Change(new, made.managers), None, dry_run=dry_run)
+        change = Change(new, made.managers)
+        try:
+            return await self._write(change, None, dry_run=dry_run)
+        except NoProject:
+            if new.project != "default" or not await self._make_default():
+                raise
+            return await self._write(change, None, dry_run=dry_run)
+
+    async def _make_default(self) -> bool:
+        """Make the project that is always there; return whether it is there now."""
+        kind = next(kind for kind in self.kinds if is_project(kind))
+        made = await self.ensure(kind.entity.new("default"))
+        return not made.is_deleting
 
     async def _write(
         self, change: Change[E], old: Stored[E] | None, *, dry_run: bool = False
     ) -> E:
+        """Admit and store a change. Raises _Nothing where all of it is stored already."""
+        before = old.entity if old else None
         new = change.entity
         for mutator in self.mutators:
-            new = cast("E", mutator(new, old.entity if old else None))
-        admit(new, old.entity if old else None)
-        if old is not None and new.spec != old.entity.spec:
-            new = new.with_metadata(generation=old.entity.metadata.generation + 1)
-        managers: Managers = change.managers
-        write = Write(new, old, managers, self.kinds)
-        if old is not None and write.changes_nothing:
-            return old.entity
-        return await commit(self.store, write, dry_run=dry_run)
+            new = cast("E", mutator(new, before))
+        new = await owned(new, before, self.store, self.kinds)
+        admit(new, before)
+        guards = await owner_guards(new, before, self.store, self.kinds)
+        if before is not None and new.spec != before.spec:
+            new = new.with_metadata(generation=before.metadata.generation + 1)
+        more = (*change.guards, *guards)
+        try:
+            return await self._commit(Write(new, old, change.managers, self.kinds, more), dry_run)
+        except Blocked:
+            # Somebody's reference has to be unset first: it stays until that is done.
+            held = deleting.held_by(new, deleting.UNSET)
+            return await self._commit(Write(held, old, change.managers, self.kinds, more), dry_run)
+
+    async def _commit(self, write: Write[E], dry_run: bool) -> E:
+        if write.changes_nothing:
+            raise _Nothing
+        result = await commit(self.store, write, dry_run=dry_run)
+        if dry_run:
+            return write.new
+        key = self._key(type(write.new), write.new.name, write.new.project or None)
+        stored = write.stored_at(result.revision)
+        if write.removes:
+            self.recent.drop(key)
+        else:
+            self.recent.put(key, stored)
+        return stored.entity
+
+
+def _is_of(stored: Entity[Any, Any], entity: Entity[Any, Any]) -> bool:
+    return stored.revision == entity.revision and stored.uid == entity.uid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,14 +12,18 @@ from typing import Any, Self, TypeVar, cast
 
 from miren.base.errors import Compacted, DeadlineExceeded, NotFound
 from miren.entities import keys
+from miren.entities.attributes import attributes
 from miren.entities.client import Actor, Bookmark, Event, Listing, Mutators, Selection
 from miren.entities.entity import Entity
-from miren.entities.kinds import Kinds, Scope
+from miren.entities.kinds import Kind, Kinds, Scope
+from miren.entities.merging import Managers
 from miren.entities.reading import closest
-from miren.entities.records import decode
+from miren.entities.records import Sidecar, decode
+from miren.entities.references import Reference
 from miren.entities.selecting import Selector, events_of
 from miren.entities.store.api import Bookmark as StoreBookmark
 from miren.entities.store.api import KeyRange, KeyValue, Revision, Store
+from miren.entities.tokens import Token
 
 __all__ = ["StoreReader"]
 
@@ -55,10 +59,16 @@ class StoreReader:
         return (await self.store.status()).revision
 
     async def get(
-        self, kind: type[E], name: str, *, project: str | None = None, default: Any = _MISSING
+        self,
+        kind: type[E],
+        name: str,
+        *,
+        project: str | None = None,
+        revision: int = 0,
+        default: Any = _MISSING,
     ) -> Any:
         """Return one entity; see `Client.get`."""
-        stored = await self.store.get(self._key(kind, name, project))
+        stored = await self.store.get(self._key(kind, name, project), revision=revision)
         if stored is not None:
             return decode(kind, stored)
         if default is not _MISSING:
@@ -71,13 +81,14 @@ class StoreReader:
         selection: Selection = Selection(),  # noqa: B008  # frozen: one for all is right
         *,
         limit: int = 0,
-        after: E | None = None,
-        revision: int = 0,
+        token: str = "",
     ) -> Listing[E]:
         """Return entities at one revision; see `Client.list`."""
-        selector = Selector(kind, selection)
-        cursor = None if after is None else selector.cursor(after)
+        selector = Selector(kind, selection, project=self.project)
+        begun = Token.parse(token, selector) if token else None
+        revision, cursor = (begun.revision, begun.cursor) if begun else (0, None)
         found: list[E] = []
+        seen: set[str] = set()
         while True:
             page = await self.store.list(
                 selector.range(),
@@ -88,15 +99,52 @@ class StoreReader:
             revision = page.revision
             for item in page.items:
                 cursor = item.key
-                entity = await self._entity_of(selector, item, revision)
+                entity = await self._entity_of(selector, item, revision, seen)
                 if entity is None or not selector.matches(entity):
                     continue
                 found.append(entity)
                 if len(found) == limit:
-                    more = page.more or item is not page.items[-1]
-                    return Listing(tuple(found), revision, more)
+                    is_last = not page.more and item is page.items[-1]
+                    rest = "" if is_last else str(Token(revision, cursor, selector.digest))
+                    return Listing(tuple(found), revision, rest)
             if not page.more:
                 return Listing(tuple(found), revision)
+
+    async def referrers(
+        self, kind: type[E], name: str, *, project: str | None = None, tag: str | None = None
+    ) -> Sequence[Reference]:
+        """Return who refers to an entity; see `Client.referrers`."""
+        scope = keys.references_range(kind.kind, self._project(kind, project), name)
+        page = await self.store.list(scope, keys_only=True)
+        known = {(each.domain, each.name): each for each in self.kinds}
+        found = []
+        for item in page.items:
+            domain, word, attribute, where, by = keys.referrer_in(item.key)
+            referrer = known.get((domain, word))
+            if referrer is not None and (tag is None or tag in _tags(referrer, attribute)):
+                found.append(Reference(referrer, where, by, attribute))
+        return tuple(found)
+
+    async def dependents(self, uid: str) -> Sequence[Reference]:
+        """Return what an entity owns; see `Client.dependents`."""
+        page = await self.store.list(keys.dependents_range(uid), keys_only=True)
+        known = {(each.domain, each.name): each for each in self.kinds}
+        found = []
+        for item in page.items:
+            domain, word = keys.kind_in(item.key)
+            where, name = keys.name_in(item.key)
+            if (domain, word) in known:
+                at = "metadata.ownerReferences"
+                found.append(Reference(known[domain, word], where, name, at))
+        return tuple(found)
+
+    async def managers(self, kind: type[E], name: str, *, project: str | None = None) -> Managers:
+        """Return who manages which fields; see `Client.managers`."""
+        where = self._project(kind, project)
+        stored = await self.store.get(keys.sidecar_key(kind.kind, where, name))
+        if stored is None:
+            raise await self._not_found(kind, name, project)
+        return Sidecar.decode(stored).managers
 
     @asynccontextmanager
     async def watch(
@@ -107,7 +155,7 @@ class StoreReader:
         after: int,
     ) -> AsyncIterator[AsyncIterator[Event[E]]]:
         """Deliver changes later than `after`; see `Client.watch`."""
-        selector = Selector(kind, selection)
+        selector = Selector(kind, selection, project=self.project)
         scope = keys.entity_range(kind.kind, selector.selection.project)
         async with self.store.watch(scope, after=after) as revisions:
             yield _typed_events(revisions, selector)
@@ -147,12 +195,19 @@ class StoreReader:
     def _key(self, kind: type[Entity[Any, Any]], name: str, project: str | None) -> str:
         return keys.entity_key(kind.kind, self._project(kind, project), name)
 
-    async def _entity_of(self, selector: Selector[E], item: KeyValue, revision: int) -> E | None:
-        """Return the entity that an entry of the range read is, or names."""
+    async def _entity_of(
+        self, selector: Selector[E], item: KeyValue, revision: int, seen: set[str]
+    ) -> E | None:
+        """Return the entity that an entry of the range read is, or names for the first time."""
         if not selector.by_index:
             return decode(selector.kind, item)
+        if not selector.is_entry(item.key):
+            return None
         project, name = keys.name_in(item.key)
         key = keys.entity_key(selector.kind.kind, project, name)
+        if key in seen:
+            return None
+        seen.add(key)
         stored = await self.store.get(key, revision=revision)
         return None if stored is None else decode(selector.kind, stored)
 
@@ -165,6 +220,10 @@ class StoreReader:
         suffix = f" in project {where!r}" if where not in ("", "default") else ""
         word = kind.kind.singular
         return NotFound(f"{word} {name!r} not found{suffix}", hint=hint, entity=f"{word}/{name}")
+
+
+def _tags(kind: Kind, dotted: str) -> tuple[str, ...]:
+    return next((a.options.tags for a in attributes(kind) if a.dotted == dotted), ())
 
 
 async def _versions(store: Store, key: str) -> AsyncIterator[KeyValue | None]:

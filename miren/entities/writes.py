@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from miren.base.errors import (
-    AlreadyExists,
-    Conflict,
-    Duplicate,
-    InvalidInput,
-    MirenError,
-    MissingRef,
-)
+import orjson
+
+from miren.base.errors import InvalidInput
 from miren.entities import keys
+from miren.entities.attributes import values_at
+from miren.entities.derived import derive, is_project
 from miren.entities.entity import Entity
-from miren.entities.kinds import Kinds
+from miren.entities.guards import Guard, Moved, Reason, operations, refusal
+from miren.entities.kinds import Kinds, Scope
 from miren.entities.merging import Managers
-from miren.entities.records import Sidecar, derived_keys, encode, referenced, unique_values
+from miren.entities.records import Sidecar, encode, stored_document
+from miren.entities.references import Pointer, misspelt
 from miren.entities.store.api import (
     Compare,
     Delete,
-    Get,
     KeyRange,
-    KeyValue,
     Operation,
     Put,
     Store,
+    TransactionResult,
 )
 
 __all__ = ["Moved", "Stored", "Write", "commit"]
@@ -36,48 +34,60 @@ __all__ = ["Moved", "Stored", "Write", "commit"]
 E = TypeVar("E", bound=Entity[Any, Any])
 
 _MOST_DERIVED = 100
+_MOST_BYTES = 1024 * 1024  # etcd's own limit on a whole request is half as much again
 
 
 @dataclass(frozen=True)
 class Stored(Generic[E]):
-    """An entity as read, with its sidecar."""
+    """An entity as read, with its sidecar and the very bytes that are stored."""
 
     entity: E
     sidecar: Sidecar
-
-
-class Moved(Conflict):
-    """The entity is not what the write was made from any more."""
-
-    def __init__(self, entity: Entity[Any, Any]) -> None:
-        super().__init__(
-            f"{entity} has changed since it was read",
-            hint="read it again and repeat the change",
-            entity=str(entity),
-        )
+    value: bytes
 
 
 class Write(Generic[E]):
     """What storing `new` over `old` takes. An entity whose deletion has begun and that no
     finalizer holds is removed instead.
+
+    `more` are guards beside those that follow from the entity itself.
     """
 
-    def __init__(self, new: E, old: Stored[E] | None, managers: Managers, kinds: Kinds) -> None:
+    def __init__(
+        self,
+        new: E,
+        old: Stored[E] | None,
+        managers: Managers,
+        kinds: Kinds,
+        more: Sequence[Guard] = (),
+    ) -> None:
         self.new = new
         self.old = old
         self._kinds = kinds
-        self._sidecar = Sidecar(managers, derived_keys(new))
-        if len(self._sidecar.derived) > _MOST_DERIVED:
-            raise InvalidInput(
-                f"{new} has {len(self._sidecar.derived)} indexed values; "
-                f"at most {_MOST_DERIVED} are kept",
-                entity=str(new),
-            )
+        self._more = more
+        self.document = stored_document(new)
+        self.value = encode(self.document)
+        self._derived = derive(new.kind, self.document, kinds)
+        self._sidecar = Sidecar(managers, self._derived.keys)
+        self._check()
 
-    @cached_property
-    def value(self) -> bytes:
-        """The entity's stored form."""
-        return encode(self.new)
+    def _check(self) -> None:
+        problems = tuple(misspelt(self.new.kind, self.document, self._kinds))
+        if problems:
+            raise InvalidInput(problems, entity=str(self.new))
+        count, size = len(self._derived.keys), len(self.value)
+        if count > _MOST_DERIVED:
+            raise InvalidInput(
+                f"{self.new} has {count} indexed values and references; "
+                f"at most {_MOST_DERIVED} are kept",
+                entity=str(self.new),
+            )
+        if size > _MOST_BYTES:
+            raise InvalidInput(
+                f"{self.new} takes {size} bytes; at most {_MOST_BYTES} can be stored",
+                hint="keep what is large elsewhere, and refer to it",
+                entity=str(self.new),
+            )
 
     @property
     def removes(self) -> bool:
@@ -89,98 +99,107 @@ class Write(Generic[E]):
         """Whether all of it is stored already."""
         if self.old is None or self.removes:
             return False
-        return self.value == encode(self.old.entity) and self._sidecar == self.old.sidecar
+        return self.value == self.old.value and self._sidecar == self.old.sidecar
+
+    def stored_at(self, revision: int) -> Stored[E]:
+        """Return what this write stored, when it was done at `revision`."""
+        new = self.new.with_metadata(resource_version=str(revision))
+        return Stored(new, self._sidecar, self.value)
 
     @cached_property
-    def _key(self) -> str:
-        return keys.entity_key(self.new.kind, self.new.project, self.new.name)
+    def _held(self) -> frozenset[str]:
+        return self.old.sidecar.derived if self.old else frozenset()
+
+    # -- guards ----------------------------------------------------------------------------
 
     @cached_property
-    def _sidecar_key(self) -> str:
-        return keys.sidecar_key(self.new.kind, self.new.project, self.new.name)
+    def guards(self) -> tuple[Guard, ...]:
+        """What must still hold."""
+        mine = (self._own_guard(), *self._more)
+        return (*mine, *self._removal_guards()) if self.removes else (*mine, *self._new_guards())
 
-    @cached_property
-    def _new_unique(self) -> Mapping[str, str]:
-        held = self.old.sidecar.derived if self.old else frozenset[str]()
-        found = {} if self.removes else unique_values(self.new)
-        return {key: words for key, words in found.items() if key not in held}
+    def _own_guard(self) -> Guard:
+        key = keys.entity_key(self.new.kind, self.new.project, self.new.name)
+        if self.old is None:
+            return Guard(Reason.EXISTS, Compare.absent(key))
+        return Guard(Reason.MOVED, Compare.unchanged(key, self.old.entity.revision))
 
-    @cached_property
-    def _new_refs(self) -> Mapping[str, str]:
-        if self.removes or (self.old and self.old.entity.spec == self.new.spec):
-            return {}
-        before = referenced(self.old.entity, self._kinds) if self.old else {}
-        after = referenced(self.new, self._kinds)
-        return {key: words for key, words in after.items() if key not in before}
-
-    def compares(self) -> list[Compare]:
-        """Return what must still hold."""
-        mine = (
-            Compare.absent(self._key)
-            if self.old is None
-            else Compare.unchanged(self._key, self.old.entity.revision)
-        )
-        return [
-            mine,
-            *(Compare.absent(key) for key in self._new_unique),
-            *(Compare.exists(key) for key in self._new_refs),
+    def _new_guards(self) -> list[Guard]:
+        kind = self.new.kind
+        found = [
+            Guard(Reason.UNIQUE, Compare.absent(key), words)
+            for key, words in self._derived.unique.items()
+            if key not in self._held
         ]
+        found += map(_reference_guard, self._new_pointers())
+        if self.old is None and kind.scope is Scope.PROJECT and any(map(is_project, self._kinds)):
+            compare = Compare.exists(keys.project_key(self.new.project))
+            found.append(Guard(Reason.PROJECT, compare, f"project {self.new.project!r}"))
+        return found
+
+    def _new_pointers(self) -> Iterator[Pointer]:
+        """Yield the references that the stored version does not have."""
+        for key, pointer in self._derived.pointers.items():
+            if key not in self._held and not self._was_there(pointer):
+                yield pointer
+
+    def _was_there(self, pointer: Pointer) -> bool:
+        """Return whether the stored version refers so, though its keys do not say it yet."""
+        path, text = pointer.attribute.path, pointer.text
+        return self.old is not None and text in values_at(orjson.loads(self.old.value), path)
+
+    def _removal_guards(self) -> list[Guard]:
+        kind, project, name = self.new.kind, self.new.project, self.new.name
+        found = [
+            Guard(reason, Compare.empty(keys.references_range(kind, project, name, rule)))
+            for reason, rule in ((Reason.RESTRICTED, "restrict"), (Reason.UNSET, "unset"))
+        ]
+        if is_project(kind):
+            found += [
+                Guard(Reason.CONTENTS, Compare.empty(keys.entity_range(other, name)))
+                for other in self._kinds
+                if other.scope is Scope.PROJECT
+            ]
+        return found
+
+    # -- the transaction -------------------------------------------------------------------
 
     def then(self) -> list[Operation]:
         """Return what is written."""
-        held = self.old.sidecar.derived if self.old else frozenset[str]()
-        wanted = frozenset[str]() if self.removes else self._sidecar.derived
-        gone: list[Operation] = [Delete(KeyRange.key(key)) for key in sorted(held - wanted)]
+        kind, project, name = self.new.kind, self.new.project, self.new.name
+        entity_key, sidecar_key = (
+            keys.entity_key(kind, project, name),
+            keys.sidecar_key(kind, project, name),
+        )
+        wanted = frozenset[str]() if self.removes else self._derived.keys
+        gone: list[Operation] = [Delete(KeyRange.key(key)) for key in sorted(self._held - wanted)]
         if self.removes:
-            own: list[Operation] = [Delete(KeyRange.key(self._key))]
-            return [*own, Delete(KeyRange.key(self._sidecar_key)), *gone]
-        uid = self.new.uid.encode()
-        put: list[Operation] = [Put(self._key, self.value)]
+            own = [Delete(KeyRange.key(entity_key)), Delete(KeyRange.key(sidecar_key))]
+            return [*own, *gone]
+        put: list[Operation] = [Put(entity_key, self.value)]
         if self.old is None or self._sidecar != self.old.sidecar:
-            put.append(Put(self._sidecar_key, self._sidecar.encode()))
-        return [*put, *gone, *(Put(key, uid) for key in sorted(wanted - held))]
-
-    def otherwise(self) -> list[Operation]:
-        """Return the reads that tell which guard did not hold."""
-        guarded = [self._key, *self._new_unique, *self._new_refs]
-        return [Get(KeyRange.key(key)) for key in guarded]
-
-    def refusal(self, reads: tuple[tuple[KeyValue, ...], ...]) -> MirenError:
-        """Return the error for what `otherwise` read."""
-        name, current, rest = str(self.new), reads[0], list(reads[1:])
-        if self.old is None and current:
-            return AlreadyExists(f"{name} exists already", entity=name)
-        if self.old is not None and (
-            not current or current[0].mod_revision != self.old.entity.revision
-        ):
-            return Moved(self.new)
-        taken = [
-            f"{words} is taken by another {self.new.kind.singular}"
-            for words, found in zip(self._new_unique.values(), rest, strict=False)
-            if found
-        ]
-        if taken:
-            return Duplicate("\n".join(taken), entity=name)
-        targets = rest[len(self._new_unique) :]
-        missing = [
-            words
-            for words, found in zip(self._new_refs.values(), targets, strict=True)
-            if not found
-        ]
-        if missing:
-            return MissingRef("\n".join(missing), hint="create it first", entity=name)
-        raise AssertionError("guards and reads are one step: one of them says what failed")
+            put.append(Put(sidecar_key, self._sidecar.encode()))
+        uid = self.new.uid.encode()
+        return [*put, *gone, *(Put(key, uid) for key in sorted(wanted - self._held))]
 
 
-async def commit(store: Store, write: Write[E], *, dry_run: bool = False) -> E:
-    """Run the write; return the entity as stored, or its last state when it was removed.
+def _reference_guard(pointer: Pointer) -> Guard:
+    key = keys.entity_key(pointer.target, pointer.project, pointer.name)
+    words = f"{pointer.attribute.dotted}: no {pointer.target.singular} {pointer.text!r}"
+    return Guard(Reason.REFERENCE, Compare.exists(key), words)
+
+
+async def commit(store: Store, write: Write[E], *, dry_run: bool = False) -> TransactionResult:
+    """Run the write and return what the store said; raise what its guards say when refused.
 
     A dry run checks every guard in the same way, writes nothing, and leaves the revision alone.
     """
-    then = () if dry_run else write.then()
-    result = await store.transact(write.compares(), then, write.otherwise())
+    guards = write.guards
+    result = await store.transact(
+        [guard.compare for guard in guards],
+        () if dry_run else write.then(),
+        operations(guards),
+    )
     if not result.succeeded:
-        raise write.refusal(result.reads)
-    if dry_run:
-        return write.new
-    return write.new.with_metadata(resource_version=str(result.revision))
+        raise refusal(str(write.new), guards, result.reads)
+    return result

@@ -63,7 +63,9 @@ _BY_CODE: Mapping[str, type[MirenError]] = {
 
 def error_to(error: MirenError) -> dict[str, Any]:
     """Return an error as it travels."""
-    detail: dict[str, Any] = {"type": type(error).__name__}
+    # A layer's own kind of error travels as the one of the tree that it is.
+    name = next(each.__name__ for each in type(error).__mro__ if each.__name__ in _BY_NAME)
+    detail: dict[str, Any] = {"type": name}
     if error.hint:
         detail["hint"] = error.hint
     if error.entity:

@@ -22,7 +22,7 @@ from miren.controllers.sandbox import SandboxController
 from miren.controllers.version import VersionController
 from miren.entities.client import Mutators
 from miren.entities.entity import Entity
-from miren.entities.gen import KINDS, Node, Sandbox
+from miren.entities.gen import KINDS, Node, Project, Sandbox
 from miren.entities.gen.compute import NodePhase, NodeStatus
 from miren.entities.kinds import Kinds
 from miren.entities.store.api import Store
@@ -109,7 +109,8 @@ def _mutators(config: Config) -> Mutators:
 
 
 async def _announce(client: StoreClient, config: Config) -> None:
-    """Make the node known."""
+    """Make the project that is always there, and the node known."""
+    await client.ensure(Project.new("default"))
     node = await client.ensure(Node.new(config.server.node_name))
     status = NodeStatus(phase=NodePhase.READY, version=version("miren"))
     if node.status != status:

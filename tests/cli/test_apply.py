@@ -128,6 +128,7 @@ def test_what_the_server_refuses_is_shown_where_it_stands(server: Server, tmp_pa
 def test_entities_go_to_the_project_that_is_named(
     server: Server, tmp_path: Path, project: str
 ) -> None:
+    server.make_project(project)
     file = write(tmp_path / "x.yaml", disk("placed"))
     assert server.cli("apply", "-f", file, "-p", project).out == "disk/placed created\n"
     document = server.ok("Get", kind="disk", name="placed", project=project)["entity"]

@@ -11,6 +11,7 @@ from tests.servers import MIREN, Server, disk, sandbox
 
 
 def given(server: Server, project: str) -> None:
+    server.make_project(project)
     for name, tier in (("a1", "front"), ("b2", "back"), ("c3", "front")):
         document = disk(name, labels={"tier": tier})
         server.ok("Apply", document=document, project=project)
@@ -136,6 +137,7 @@ def test_a_watch_shows_a_table_and_then_every_change(server: Server) -> None:
 
 
 def test_a_watch_of_one_tells_of_no_other(server: Server) -> None:
+    server.make_project("one")
     server.ok("Apply", document=sandbox("running", project="one"))
     server.ok("Apply", document=sandbox("web", project="one"))
     watch = server.popen("get", "sb/web", "-p", "one", "-w", "-o", "name")

@@ -14,6 +14,7 @@ from tests.builders import (
     GreetingSpec,
     GreetingStatus,
     Parcel,
+    Room,
     make_greeting,
     make_parcel,
 )
@@ -189,7 +190,8 @@ async def test_status_cannot_be_applied_and_is_left_alone(client: StoreClient) -
 
 
 async def test_owners_named_in_an_apply_are_added(client: StoreClient) -> None:
-    owner = OwnerReference(api_version="example.dev/v1", kind="Room", name="hall", uid="u1")
+    hall = await client.create(Room.new("hall"))
+    owner = OwnerReference(api_version="example.dev/v1", kind="Room", name="hall", uid=hall.uid)
     partial = Greeting.partial("hi", text="hey")
     metadata = {"name": "hi", "ownerReferences": [owner.model_dump(mode="json")]}
     owned = Partial(Greeting, {**partial.document, "metadata": metadata})

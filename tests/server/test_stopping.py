@@ -14,6 +14,7 @@ def test_sigterm_ends_watches_and_logs_cleanly_and_soon() -> None:
         server.ok("Create", entity={"kind": "Project", "metadata": {"name": "seen"}})
         watch = server.popen("get", "projects", "-w", "-o", "name")
         assert watch.stdout is not None
+        assert watch.stdout.readline() == "added project/default\n"
         assert watch.stdout.readline() == "added project/seen\n"
         with server.stream("Watch", kind="project") as stream:
             stream.until("BOOKMARK")

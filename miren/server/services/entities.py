@@ -92,8 +92,9 @@ class EntityService:
             kind.entity,
             requests.selection(request, kind),
             limit=requests.count(request, "limit") or 0,
+            token=requests.optional_text(request, "token") or "",
         )
-        answer: dict[str, Any] = {"revision": str(found.revision), "more": found.more}
+        answer: dict[str, Any] = {"revision": str(found.revision), "token": found.token}
         if requests.flag(request, "table"):
             told = {"plural": kind.plural, "scope": kind.scope.value}
             return {**answer, **told, **self._table(request, kind, found.items)}

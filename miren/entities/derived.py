@@ -1,0 +1,72 @@
+"""What is derived from an entity and stored in its transaction: index, unique and other keys.
+
+All of it follows from the entity's document and kind alone, so that it can be computed again and
+compared with what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from miren.entities import keys
+from miren.entities.attributes import attributes, values_at
+from miren.entities.kinds import Kind, Kinds, Scope
+from miren.entities.references import Pointer, pointers
+
+__all__ = ["Derived", "derive", "is_project"]
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """The keys of one entity, and what unique and reference keys among them stand for."""
+
+    keys: frozenset[str]
+    unique: Mapping[str, str]
+    pointers: Mapping[str, Pointer]
+
+
+def derive(kind: Kind, document: Mapping[str, Any], kinds: Kinds) -> Derived:
+    """Return everything that is written beside an entity with this stored document."""
+    metadata = document["metadata"]
+    project, name = metadata.get("project", ""), metadata["name"]
+    found: list[str] = []
+    unique: dict[str, str] = {}
+    for attribute in attributes(kind):
+        options = attribute.options
+        if options.session or not (options.indexed or options.unique):
+            continue
+        for value in values_at(document, attribute.path):
+            if options.indexed:
+                found.append(keys.index_key(kind, attribute.dotted, value, project, name))
+            if options.unique is not None:
+                where = project if options.unique == "project" else ""
+                key = keys.unique_key(kind, attribute.dotted, where, value)
+                unique[key] = f"{attribute.dotted} {value!r} is taken by another {kind.singular}"
+    refers = {
+        _reference_key(pointer, kind, project, name): pointer
+        for pointer in pointers(kind, document, project, kinds)
+    }
+    owners = metadata.get("ownerReferences", ())
+    found += (keys.dependent_key(owner["uid"], kind, project, name) for owner in owners)
+    if is_project(kind) and "deletionTimestamp" not in metadata:
+        found.append(keys.project_key(name))
+    return Derived(frozenset((*found, *unique, *refers)), unique, refers)
+
+
+def is_project(kind: Kind) -> bool:
+    """Return whether entities of this kind are the projects that others are in."""
+    is_ours = kind.name == "Project" and kind.domain == "miren.dev"
+    return is_ours and kind.scope is Scope.CLUSTER
+
+
+def _reference_key(pointer: Pointer, kind: Kind, project: str, name: str) -> str:
+    return keys.reference_key(
+        pointer.target,
+        (pointer.project, pointer.name),
+        rule=pointer.rule,
+        referrer=kind,
+        attribute=pointer.attribute.dotted,
+        by=(project, name),
+    )
