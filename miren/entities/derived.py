@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from miren.entities import keys
-from miren.entities.attributes import attributes, values_at
+from miren.entities.attributes import Attribute, attributes, values_at
 from miren.entities.kinds import Kind, Kinds, Scope
-from miren.entities.references import Pointer, pointers
+from miren.entities.references import Pointer, pointers, reference_attributes
 
 __all__ = ["Derived", "derive", "is_project"]
+
+_NONE: Mapping[str, Pointer] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +36,21 @@ def derive(kind: Kind, document: Mapping[str, Any], kinds: Kinds) -> Derived:
     project, name = metadata.get("project", ""), metadata["name"]
     found: list[str] = []
     unique: dict[str, str] = {}
-    for attribute in attributes(kind):
-        options = attribute.options
-        if options.session or not (options.indexed or options.unique):
-            continue
+    for attribute in _valued(kind):
+        options, dotted = attribute.options, attribute.dotted
         for value in values_at(document, attribute.path):
             if options.indexed:
-                found.append(keys.index_key(kind, attribute.dotted, value, project, name))
+                found.append(keys.index_key(kind, dotted, value, project, name))
             if options.unique is not None:
                 where = project if options.unique == "project" else ""
-                key = keys.unique_key(kind, attribute.dotted, where, value)
-                unique[key] = f"{attribute.dotted} {value!r} is taken by another {kind.singular}"
-    refers = {
-        _reference_key(pointer, kind, project, name): pointer
-        for pointer in pointers(kind, document, project, kinds)
-    }
+                key = keys.unique_key(kind, dotted, where, value)
+                unique[key] = f"{dotted} {value!r} is taken by another {kind.singular}"
+    refers = _NONE
+    if reference_attributes(kind):
+        refers = {
+            _reference_key(pointer, kind, project, name): pointer
+            for pointer in pointers(kind, document, project, kinds)
+        }
     owners = metadata.get("ownerReferences", ())
     found += (keys.dependent_key(owner["uid"], kind, project, name) for owner in owners)
     if is_project(kind) and "deletionTimestamp" not in metadata:
@@ -59,6 +62,17 @@ def is_project(kind: Kind) -> bool:
     """Return whether entities of this kind are the projects that others are in."""
     is_ours = kind.name == "Project" and kind.domain == "miren.dev"
     return is_ours and kind.scope is Scope.CLUSTER
+
+
+@cache
+def _valued(kind: Kind) -> tuple[Attribute, ...]:
+    """Return the attributes whose values make keys with the entity."""
+    return tuple(
+        attribute
+        for attribute in attributes(kind)
+        if (attribute.options.indexed or attribute.options.unique)
+        and not attribute.options.session
+    )
 
 
 def _reference_key(pointer: Pointer, kind: Kind, project: str, name: str) -> str:

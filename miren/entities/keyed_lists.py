@@ -28,8 +28,11 @@ class _Member:
 
 
 def keyed(model: type[Model], value: object) -> Any:
-    """Return a document of `model`, in camelCase and expanded, with keyed lists as maps."""
-    if not isinstance(value, Mapping):
+    """Return a document of `model`, in camelCase and expanded, with keyed lists as maps.
+
+    Parts without keyed lists are the very same objects as before.
+    """
+    if not isinstance(value, Mapping) or not _has_keyed(model):
         return value
     members = _members(model)
     return {
@@ -40,7 +43,7 @@ def keyed(model: type[Model], value: object) -> Any:
 
 def listed(model: type[Model], value: object) -> Any:
     """Return what `keyed` was given. An element without its key is left out: it was removed."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or not _has_keyed(model):
         return value
     members = _members(model)
     return {
@@ -53,6 +56,8 @@ def _keyed(member: _Member, item: object) -> Any:
     child = member.child
     if child.element is None:
         return keyed(child.model, item)
+    if member.key is None and not _has_keyed(child.model):
+        return item
     element = _Member(child.element)
     if child.keyed and isinstance(item, Mapping):
         return {name: _keyed(element, value) for name, value in item.items()}
@@ -68,6 +73,8 @@ def _listed(member: _Member, item: object) -> Any:
     child = member.child
     if child.element is None:
         return listed(child.model, item)
+    if member.key is None and not _has_keyed(child.model):
+        return item
     element = _Member(child.element)
     if not isinstance(item, Mapping) or (child.many and member.key is None):
         return item
@@ -82,6 +89,23 @@ def _name(member: _Member, element: object) -> str | None:
         return None
     value = element.get(member.key, member.default)
     return str(value) if isinstance(value, str | int) else None
+
+
+@cache
+def _has_keyed(model: type[Model]) -> bool:
+    """Return whether there is a keyed list in a model, at any depth."""
+    seen: set[type[Model]] = set()
+    rest = [model]
+    while rest:
+        here = rest.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        members = _members(here)
+        if any(member.key is not None for member in members.values()):
+            return True
+        rest += (member.child.model for member in members.values())
+    return False
 
 
 @cache

@@ -8,9 +8,10 @@
                                                              a reference, below its target
     /o/<uid>/<domain>/<kind>/<project>/<name>                a dependent, below its owner
     /p/<project>                                             a project that takes new entities
+    /s/<domain>/<kind>/<project>/<name>/<attribute>          a session attribute, leased
 
-The last five are derived from the entity and hold its uid. `rule` is what deleting the target
-means: `restrict`, `unset` or `none`.
+Those from `/i` to `/p` are derived from the entity and hold its uid. `rule` is what deleting the
+target means: `restrict`, `unset` or `none`.
 
 Segments are escaped, never replaced, so no two names share a key; long values are hashed.
 Cluster scope writes `_`, which no project can be called.
@@ -19,6 +20,7 @@ Cluster scope writes `_`, which no project can be called.
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 
 from miren.entities.kinds import Kind
 from miren.entities.store.api import KeyRange
@@ -37,6 +39,10 @@ __all__ = [
     "reference_key",
     "references_range",
     "referrer_in",
+    "session_attribute_in",
+    "session_key",
+    "session_owner_in",
+    "session_range",
     "sidecar_key",
     "unique_key",
 ]
@@ -49,12 +55,12 @@ _LONGEST_VALUE = 128
 
 def entity_key(kind: Kind, project: str, name: str) -> str:
     """Return the key of one entity."""
-    return _join("e", kind.domain, kind.name, project, name)
+    return _above("e", kind) + _join(project, name)
 
 
 def sidecar_key(kind: Kind, project: str, name: str) -> str:
     """Return the key of what is kept about an entity beside it."""
-    return _join("x", kind.domain, kind.name, project, name)
+    return _above("x", kind) + _join(project, name)
 
 
 def entity_range(kind: Kind, project: str | None) -> KeyRange:
@@ -65,7 +71,7 @@ def entity_range(kind: Kind, project: str | None) -> KeyRange:
 
 def index_key(kind: Kind, attribute: str, value: str, project: str, name: str) -> str:
     """Return the key that says: this entity has this value."""
-    return _join("i", kind.domain, kind.name, attribute, _value(value), project, name)
+    return _above("i", kind, attribute) + _join(_value(value), project, name)
 
 
 def index_range(kind: Kind, attribute: str, value: str, project: str | None) -> KeyRange:
@@ -76,7 +82,7 @@ def index_range(kind: Kind, attribute: str, value: str, project: str | None) -> 
 
 def unique_key(kind: Kind, attribute: str, project: str, value: str) -> str:
     """Return the key that only one entity of the project (empty: of the cluster) can hold."""
-    return _join("u", kind.domain, kind.name, attribute, project, _value(value))
+    return _above("u", kind, attribute) + _join(project, _value(value))
 
 
 def reference_key(
@@ -115,6 +121,27 @@ def dependents_range(owner_uid: str) -> KeyRange:
     return KeyRange.prefix(_join("o", owner_uid) + "/")
 
 
+def session_key(kind: Kind, project: str, name: str, attribute: str) -> str:
+    """Return the key of one session attribute of an entity."""
+    return _join("s", kind.domain, kind.name, project, name, attribute)
+
+
+def session_range(kind: Kind, project: str | None, name: str | None = None) -> KeyRange:
+    """Return the range of the session attributes of one entity, of a project's, or of all."""
+    given = tuple(part for part in (project, name) if part is not None)
+    return KeyRange.prefix(_join("s", kind.domain, kind.name, *given) + "/")
+
+
+def session_owner_in(key: str) -> tuple[str, str]:
+    """Return (project, name) of the entity that a session attribute's key is of."""
+    return name_in(key.rpartition("/")[0])
+
+
+def session_attribute_in(key: str) -> str:
+    """Return the attribute from a session attribute's key."""
+    return _plain(key.rpartition("/")[2])
+
+
 def project_key(project: str) -> str:
     """Return the key that is there while a project takes new entities."""
     return _join("p", project)
@@ -136,15 +163,22 @@ def _plain(segment: str) -> str:
     return "" if segment == "_" else _unescape(segment)
 
 
+@cache
+def _above(letter: str, kind: Kind, *more: str) -> str:
+    """Return what all keys of a kind, or of one attribute of it, begin with."""
+    return _join(letter, kind.domain, kind.name, *more)
+
+
 def _join(*segments: str) -> str:
-    return "/" + "/".join(_escape(segment) for segment in segments)
+    return "/" + "/".join([_escape(segment) for segment in segments])
 
 
 def _escape(segment: str) -> str:
     if not segment:
         return "_"
-    escaped = segment.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
-    return "%5F" if escaped == "_" else escaped
+    if "%" in segment or "/" in segment or "\0" in segment:
+        return segment.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
+    return "%5F" if segment == "_" else segment
 
 
 def _unescape(segment: str) -> str:

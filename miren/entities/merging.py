@@ -106,11 +106,18 @@ def merge_patch(document: object, patch: object) -> Any:
 
 def leaves(document: object, pointer: str = "") -> Iterator[tuple[str, object]]:
     """Yield (JSON pointer, value) of every field; an empty map is a field of its own."""
-    if isinstance(document, Mapping) and document:
+    found: list[tuple[str, object]] = []
+    _collect(document, pointer, found)
+    return iter(found)
+
+
+def _collect(document: object, pointer: str, found: list[tuple[str, object]]) -> None:
+    if isinstance(document, dict | Mapping) and document:
         for key, value in document.items():
-            yield from leaves(value, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
+            step = key.replace("~", "~0").replace("/", "~1") if "~" in key or "/" in key else key
+            _collect(value, f"{pointer}/{step}", found)
     elif pointer:
-        yield pointer, document
+        found.append((pointer, document))
 
 
 def _without_empty(managers: Mapping[str, Iterable[str]]) -> Managers:

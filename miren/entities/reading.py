@@ -33,6 +33,10 @@ def read(model: type[M], value: object, *, path: Path = (), locate: Locate | Non
     """
     try:
         # JSON mode is what lets strict validation take a list for a tuple, a text for an enum.
+        return model.model_validate_json(orjson.dumps(value), strict=True)
+    except (ValidationError, TypeError):
+        pass  # most documents need no expanding: look closer at the others only
+    try:
         return model.model_validate_json(orjson.dumps(expand(model, value)), strict=True)
     except ValidationError as error:
         raise InvalidInput(problems_of(model, error.errors(), path, locate)) from None

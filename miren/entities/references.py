@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from miren.base.errors import InvalidInput, NotFound, Problem
@@ -48,6 +49,7 @@ class Pointer:
         return self.attribute.options.on_delete or "none"
 
 
+@cache
 def reference_attributes(kind: Kind) -> tuple[Attribute, ...]:
     """Return the attributes of a kind that refer to others."""
     return tuple(attribute for attribute in attributes(kind) if attribute.is_ref)
