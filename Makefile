@@ -4,7 +4,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo up down test check fmt generate lock deps deps-demo venv soak clean
+.PHONY: help demo up down test check fmt generate lock deps deps-demo venv soak bench-entities clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,12 +24,15 @@ test: deps venv check ## Run every check and every test
 soak: deps venv ## Run the long versions of the tests
 	@MIREN_SOAK=1 $(BIN)/pytest --timeout=600
 
+bench-entities: venv ## Measure what the entity layer costs above what it stands on
+	@$(BIN)/python -m bench.entities
+
 check: venv ## Lint, types, layers, generated code; needs no special machine
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
-	@$(BIN)/mypy miren tests examples scripts
+	@$(BIN)/mypy miren tests examples scripts bench
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m miren.schemagen check --out miren/entities/gen miren/entities/schema/*.yml
+	@$(BIN)/python -m miren.schemagen check --out miren/entities/gen --docs docs/reference/entities.md miren/entities/schema/*.yml
 	@$(BIN)/python scripts/generate_protos.py --check
 
 fmt: venv ## Format and fix what can be fixed
@@ -37,7 +40,7 @@ fmt: venv ## Format and fix what can be fixed
 	@$(BIN)/ruff format --quiet .
 
 generate: venv ## Write the generated code anew
-	@$(BIN)/python -m miren.schemagen generate --out miren/entities/gen miren/entities/schema/*.yml
+	@$(BIN)/python -m miren.schemagen generate --out miren/entities/gen --docs docs/reference/entities.md miren/entities/schema/*.yml
 	@$(BIN)/python scripts/generate_protos.py
 
 lock: venv ## Pin the newest versions that pyproject.toml allows

@@ -226,6 +226,12 @@ class Server:
         lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
         return sum(len(line) == 8 and line[5] == connected and line[7] == path for line in lines)
 
+    def assert_sound(self) -> None:
+        """Fail when something is to repair in the store."""
+        answer = self.call("Fsck", service="miren.server.v1.Server")
+        assert answer.status == 200, answer.body
+        assert not answer.json["problems"], answer.json["problems"]
+
     def stop(self) -> float:
         """End it with SIGTERM; return the seconds that took."""
         start = time.monotonic()
@@ -249,6 +255,8 @@ def running_server(*options: str) -> Iterator[Server]:
     try:
         wait_until(lambda: _answers(server), within=30)
         yield server
+        if process.poll() is None:
+            server.assert_sound()
     finally:
         if process.poll() is None:
             process.terminate()

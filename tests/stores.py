@@ -15,6 +15,8 @@ from miren.entities.store.api import (
     Delete,
     KeyRange,
     KeyValue,
+    Lease,
+    LeaseStatus,
     Operation,
     Page,
     Put,
@@ -71,6 +73,22 @@ class Around:
     ) -> AbstractAsyncContextManager[AsyncIterator[Revision | Bookmark]]:
         return self.inner.watch(range, after=after)
 
+    async def grant(self, ttl: float) -> Lease:
+        await self.before("lease")
+        return await self.inner.grant(ttl)
+
+    async def keep_alive(self, lease: Lease) -> float:
+        await self.before("lease")
+        return await self.inner.keep_alive(lease)
+
+    async def revoke(self, lease: Lease) -> None:
+        await self.before("lease")
+        await self.inner.revoke(lease)
+
+    async def lease(self, lease: Lease) -> LeaseStatus:
+        await self.before("lease")
+        return await self.inner.lease(lease)
+
     async def compact(self, revision: int) -> None:
         await self.inner.compact(revision)
 
@@ -79,7 +97,7 @@ class Around:
         return await self.inner.status()
 
     async def before(self, call: str) -> None:
-        """Do what this kind of store does before each call: get, list, read, write, status."""
+        """Do what this kind of store does before each get, list, read, write, lease, status."""
 
 
 class Counting(Around):

@@ -15,6 +15,7 @@
     ├── OutcomeUnknown        the other side went away while it worked: done or not, nobody knows
     ├── Compacted             that revision is no longer kept: list again
     ├── StoreReset            this is another store than before: list again
+    ├── BrokenSeal            a stored secret cannot be opened: changed, moved, or its key is gone
     ├── RuntimeFailure        the container runtime or the host said no
     └── Unimplemented         a method or kind this server does not know
 
@@ -30,6 +31,7 @@ from typing import ClassVar
 
 __all__ = [
     "AlreadyExists",
+    "BrokenSeal",
     "Compacted",
     "Conflict",
     "DeadlineExceeded",
@@ -204,6 +206,12 @@ class Compacted(MirenError):
 
 class StoreReset(MirenError):
     """The store behind this name is not the one read before. List again."""
+
+    code = "data_loss"
+
+
+class BrokenSeal(MirenError):
+    """A stored secret cannot be opened: it was changed or moved, or its key is not here."""
 
     code = "data_loss"
 

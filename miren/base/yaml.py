@@ -20,22 +20,22 @@ from functools import cache
 from typing import Any
 
 from miren.base.errors import InvalidInput, Position, Problem
+from miren.base.nesting import MAX_DEPTH
 
 __all__ = ["Located", "Parsed", "in_reading_order", "parse"]
 
 Path = tuple[str | int, ...]
 
-#: Nodes in one document once aliases are written out, and levels of nesting. A file of entities
-#: is far below both; a bomb of aliases is far above.
+#: Nodes in one document once aliases are written out. A file of entities is far below it; a bomb
+#: of aliases is far above.
 MAX_NODES = 100_000
-MAX_DEPTH = 64
 
 _TAG = "tag:yaml.org,2002:"
 _MARKER = re.compile(r"---(\s|$)")
 _BLANK = re.compile(r"\s*(#.*)?$|%")
 #: JSON's way of escaping characters beyond U+FFFF, the one thing in it that YAML does not read.
 _SURROGATES = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
-_PLAIN_SCALARS = {
+PLAIN_SCALARS = {
     "null": (r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     "bool": (r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
     "int": (r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", list("-+0123456789")),
@@ -202,7 +202,7 @@ def _loader() -> Any:
     import yaml
 
     loader = type("Loader", (yaml.CSafeLoader,), {"yaml_implicit_resolvers": {}})
-    for name, (pattern, first) in _PLAIN_SCALARS.items():
+    for name, (pattern, first) in PLAIN_SCALARS.items():
         yaml.add_implicit_resolver(_TAG + name, re.compile(pattern), first, Loader=loader)
     return loader
 

@@ -11,40 +11,34 @@ each other in any order.
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from miren.base.errors import InvalidInput, MirenError, MissingRef
+from miren.base.errors import Conflict, InvalidInput, MissingRef
 from miren.cli.connection import ENTITIES, add_options, calls_to
+from miren.cli.kinds import known_kinds
 from miren.cli.output import name_of, print_documents
+from miren.cli.printable import printable
 from miren.entities.documents import Document, files_of, read_documents
-from miren.entities.gen import KINDS
-from miren.entities.kinds import Kinds
 from miren.rpc.calls import Calls
 
-__all__ = ["configure", "load", "run"]
+__all__ = ["add_files", "add_management", "configure", "in_order", "load", "request_of", "run"]
+
+T = TypeVar("T")
+
+_ATTEMPTS = 10  # at a status that controllers write too
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.usage = f"{parser.prog} -f FILE|FOLDER|- [options]"
-    parser.add_argument(
-        "-f",
-        "--filename",
-        action="append",
-        required=True,
-        metavar="PATH",
-        help="a file, the files of a folder, or - for the standard input; can be repeated",
-    )
+    add_files(parser)
     parser.add_argument(
         "--dry-run",
         choices=("none", "client", "server"),
         default="none",
         help="client: only check the files; server: say what would change",
     )
-    parser.add_argument(
-        "--manager", default="apply", metavar="NAME", help="who owns the fields (default: apply)"
-    )
-    parser.add_argument("--force", action="store_true", help="take over fields others own")
+    add_management(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -56,23 +50,39 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
 
 
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """Add -f, which has to be there."""
+    parser.usage = f"{parser.prog} -f FILE|FOLDER|- [options]"
+    parser.add_argument(
+        "-f",
+        "--filename",
+        action="append",
+        required=True,
+        metavar="PATH",
+        help="a file, the files of a folder, or - for the standard input; can be repeated",
+    )
+
+
+def add_management(parser: argparse.ArgumentParser) -> None:
+    """Add --manager and --force, with kubectl's names for them."""
+    parser.add_argument(
+        "--manager",
+        "--field-manager",
+        default="apply",
+        metavar="NAME",
+        help="who owns the fields (default: apply)",
+    )
+    parser.add_argument(
+        "--force", "--force-conflicts", action="store_true", help="take over fields others own"
+    )
+
+
 def load(filenames: list[str]) -> list[Document]:
     """Return all documents of the files, checked; raise InvalidInput with every problem."""
     try:
         return read_documents(files_of(filenames), known_kinds())
     except InvalidInput as error:
         raise InvalidInput(error.problems, hint=error.hint or "nothing was changed") from None
-
-
-def known_kinds() -> Kinds:
-    """Return the kinds of this installation: ours, and those of installed controllers."""
-    from miren.reconcile.plugins import load_plugins
-
-    kinds = Kinds(KINDS)
-    for plugin in load_plugins():
-        for controller in plugin.controllers:
-            kinds.add(type(controller).kind)
-    return kinds
 
 
 def run(options: argparse.Namespace) -> int:
@@ -92,42 +102,103 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _apply_all(
-    calls: Calls, documents: list[Document], options: argparse.Namespace
-) -> list[dict[str, Any]]:
-    """Apply in order; what refers to something further down comes again after it."""
-    applied: dict[int, dict[str, Any]] = {}
-    left = list(enumerate(documents))
+def in_order(
+    documents: Sequence[Document],
+    apply: Callable[[Document], T],
+    *,
+    otherwise: Callable[[Document, MissingRef], T] | None = None,
+) -> list[T]:
+    """Return what `apply` makes of each, in the order given.
+
+    Projects come first. What refers to something further down comes again after it; what still
+    refers to nothing raises MissingRef, or is what `otherwise` makes of it.
+    """
+    found: dict[int, T] = {}
+    left = sorted(enumerate(documents), key=lambda each: each[1].kind.name != "Project")
     while left:
         waiting: list[tuple[int, Document]] = []
-        refused: MirenError | None = None
+        refused: list[MissingRef] = []
         for place, document in left:
             try:
-                applied[place] = _apply(calls, document, options)
+                found[place] = apply(document)
             except MissingRef as error:
                 waiting.append((place, document))
-                refused = refused or error
-        if len(waiting) == len(left) and refused is not None:
-            raise refused
+                refused.append(error)
+        if len(waiting) == len(left):
+            if otherwise is None:
+                raise refused[0]
+            for (place, document), reason in zip(waiting, refused, strict=True):
+                found[place] = otherwise(document, reason)
+            break
         left = waiting
-    return [applied[place] for place in sorted(applied)]
+    return [found[place] for place in sorted(found)]
 
 
-def _apply(calls: Calls, document: Document, options: argparse.Namespace) -> dict[str, Any]:
-    """Apply one document, say so at once, and return the entity."""
-    request = {
+def request_of(
+    document: Document, options: argparse.Namespace, *, dry_run: bool
+) -> dict[str, Any]:
+    """Return what asks a server to apply a document."""
+    return {
         "document": document.document,
         "project": options.project,
         "manager": options.manager,
         "force": options.force,
-        "dryRun": options.dry_run == "server",
+        "dryRun": dry_run,
     }
+
+
+def _apply_all(
+    calls: Calls, documents: list[Document], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    creates = False
+
+    def apply(document: Document) -> dict[str, Any]:
+        nonlocal creates
+        answer = _apply(calls, document, options)
+        creates = creates or answer["action"] == "created"
+        entity: dict[str, Any] = answer["entity"]
+        return entity
+
+    def otherwise(document: Document, error: MissingRef) -> dict[str, Any]:
+        # A dry run creates nothing that others could refer to, so this may well be right.
+        if not creates:
+            raise error
+        if options.output == "text":
+            told = f"{name_of(document.document)} not checked (dry run): {error.message}"
+            print(printable(told, keep="\n"))
+        return document.document
+
+    is_dry = options.dry_run == "server"
+    return in_order(documents, apply, otherwise=otherwise if is_dry else None)
+
+
+def _apply(calls: Calls, document: Document, options: argparse.Namespace) -> dict[str, Any]:
+    """Apply one document, say so at once, and return the answer."""
+    is_dry = options.dry_run == "server"
     try:
-        answer = calls.call(f"{ENTITIES}/Apply", request)
+        answer = calls.call(f"{ENTITIES}/Apply", request_of(document, options, dry_run=is_dry))
+        if document.status is not None and not is_dry:
+            answer["entity"] = _write_status(calls, answer["entity"], document.status)
     except InvalidInput as error:
         raise document.locate(error) from None
-    entity: dict[str, Any] = answer["entity"]
     if options.output == "text":
-        suffix = " (dry run)" if options.dry_run == "server" else ""
-        print(f"{name_of(entity)} {answer['action']}{suffix}", flush=True)
+        suffix = " (dry run)" if is_dry else ""
+        print(f"{name_of(answer['entity'])} {answer['action']}{suffix}", flush=True)
+    return answer
+
+
+def _write_status(calls: Calls, entity: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    """Write an exported status over whatever is there, and return the entity."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            asked = {"entity": {**entity, "status": status}}
+            entity = calls.call(f"{ENTITIES}/UpdateStatus", asked)["entity"]
+            break
+        except Conflict:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            head = entity["metadata"]
+            who = {"name": head["name"], "project": head.get("project", "")}
+            kind = f"{entity['kind'].lower()}.{entity['apiVersion'].partition('/')[0]}"
+            entity = calls.call(f"{ENTITIES}/Get", {"kind": kind, **who})["entity"]
     return entity

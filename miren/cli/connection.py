@@ -16,18 +16,23 @@ __all__ = [
     "calls_to",
     "names_of",
     "seconds",
-    "selector_of",
 ]
 
 ENTITIES = "miren.entities.v1.Entities"
 _LONGEST = 24 * 3600.0
 
 
-def add_options(parser: argparse.ArgumentParser, *, project: bool = True) -> None:
-    """Add --server and --project."""
+def add_options(
+    parser: argparse.ArgumentParser, *, project: bool = True, short: bool = True
+) -> None:
+    """Add --server and --project, the latter with its short form unless -p means another."""
     if project:
         parser.add_argument(
-            "-p", "--project", default="", metavar="NAME", help="the project (default: default)"
+            *(["-p"] if short else []),
+            "--project",
+            default="",
+            metavar="NAME",
+            help="the project (default: default)",
         )
     parser.add_argument(
         "--server", metavar="ADDRESS", help="unix:///path of its socket (default: $MIREN_SERVER)"
@@ -77,17 +82,6 @@ def names_of(words: list[str]) -> list[tuple[str, str]]:
     if not names:
         raise InvalidInput(f"which {kind}? give a name", hint=f"`miren get {kind}` lists them")
     return [(kind, name) for name in names]
-
-
-def selector_of(text: str) -> dict[str, str]:
-    """Return what a selector `a=b,c=d` asks for; `==` is the same as `=`."""
-    wanted: dict[str, str] = {}
-    for part in filter(None, text.split(",")):
-        key, equals, value = part.partition("=")
-        if not key or not equals or key.endswith("!"):
-            raise InvalidInput(f"a selector is key=value[,key=value], not {text!r}")
-        wanted[key] = value.removeprefix("=")
-    return wanted
 
 
 def seconds(text: str) -> float:

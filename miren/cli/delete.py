@@ -1,28 +1,26 @@
-"""Delete entities, by name or as files name them.
+"""Delete entities, by name, by selection, or as files name them.
 
 miren delete sandbox hello
+miren delete sandboxes -l app=web
+miren delete app/web --cascade=foreground
 miren delete -f sandbox.yaml
 
-Waits until they are gone, unless --wait=false. One that fails does not stop the others.
+What an entity owns is deleted after it (--cascade=background), before it (foreground), or stays
+(orphan). Waits until they are gone, unless --wait=false. One that fails does not stop the others.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from contextlib import suppress
 from typing import Any
 
 from miren.base.errors import InvalidInput, NotFound
-from miren.cli.connection import (
-    ENTITIES,
-    add_names,
-    add_options,
-    calls_to,
-    names_of,
-    seconds,
-)
+from miren.cli.connection import ENTITIES, add_names, add_options, calls_to, seconds
 from miren.cli.failures import Failures
+from miren.cli.listing import add_selection, targets_of
 from miren.cli.output import name_of
 from miren.rpc.calls import Calls
 
@@ -31,9 +29,30 @@ __all__ = ["configure", "run"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_names(parser, more=f"{parser.prog} -f FILE|FOLDER|- [options]")
+    add_names(
+        parser,
+        more=f"{parser.prog} KIND (--all | -l SELECTOR) [options]\n"
+        f"       {parser.prog} -f FILE|FOLDER|- [options]",
+    )
     parser.add_argument(
         "-f", "--filename", action="append", default=[], metavar="PATH", help="a file, a folder, -"
+    )
+    add_selection(parser, everything="all of the kind")
+    parser.add_argument(
+        "--cascade",
+        choices=("background", "foreground", "orphan"),
+        default="background",
+        help="what happens to dependents (default: background)",
+    )
+    parser.add_argument("--uid", metavar="UID", help="only if it is still the one with this uid")
+    parser.add_argument(
+        "--revision", metavar="N", help="only if it still has this resourceVersion"
+    )
+    parser.add_argument(
+        "--dry-run",
+        choices=("none", "server"),
+        default="none",
+        help="server: only say what would be deleted",
     )
     parser.add_argument(
         "--wait",
@@ -54,16 +73,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Begin every deletion, then wait for them all."""
-    if options.what and options.filename:
-        raise InvalidInput("name entities, or give files with -f, not both")
     calls, failures = calls_to(options), Failures()
     ignored = (NotFound,) if options.ignore_not_found else ()
+    how = {
+        "propagation": options.cascade,
+        "uid": options.uid,
+        "revision": options.revision,
+        "dryRun": options.dry_run == "server",
+    }
     begun: list[dict[str, Any]] = []
-    for target in _targets(options):
+    for target in _targets(calls, options):
         with failures.noted(), suppress(*ignored):
-            answer = calls.call(f"{ENTITIES}/Delete", target)
+            answer = calls.call(f"{ENTITIES}/Delete", {**target, **how})
             told = name_of(answer["entity"])
-            if answer["gone"]:
+            if how["dryRun"]:
+                print(f"{told} deleted (dry run)")
+            elif answer["gone"]:
                 print(f"{told} deleted")
             elif options.wait == "true":
                 uid = answer["entity"]["metadata"]["uid"]
@@ -86,12 +111,19 @@ def _wait(calls: Calls, begun: list[dict[str, Any]], failures: Failures, timeout
             print(f"{told} deleted", flush=True)
 
 
-def _targets(options: argparse.Namespace) -> list[dict[str, Any]]:
+def _targets(calls: Calls, options: argparse.Namespace) -> list[dict[str, Any]]:
+    is_selected = options.all or options.selector or options.field_selector
+    if options.filename and (options.what or is_selected):
+        raise InvalidInput("name entities, select them, or give files with -f: one of these")
     if not options.filename:
-        return [
-            {"kind": kind, "name": name, "project": options.project}
-            for kind, name in names_of(options.what)
-        ]
+        found = targets_of(calls, options, options.what)
+        if not found:
+            print("nothing to delete", file=sys.stderr)
+        if (options.uid or options.revision) and (is_selected or len(found) != 1):
+            raise InvalidInput("--uid and --revision are about one entity: name it")
+        return found
+    if options.uid or options.revision:
+        raise InvalidInput("--uid and --revision are about one entity: name it")
     from miren.cli.apply import load
 
     # The other way round than they were applied: who refers to others goes first.

@@ -11,8 +11,11 @@ from typing import Any
 from miren.cli.connection import ENTITIES, add_names, add_options, calls_to, names_of
 from miren.cli.failures import Failures
 from miren.cli.output import table_lines
+from miren.cli.printable import printable
 
 __all__ = ["configure", "run"]
+
+_SHOWN = 10  # referrers
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +31,9 @@ def run(options: argparse.Namespace) -> int:
         with failures.noted():
             request = {"kind": kind, "name": name, "project": options.project}
             document = calls.call(f"{ENTITIES}/Get", request)["entity"]
-            print("\n" * (shown > 0) + "\n".join(_described(document)))
+            referrers = calls.call(f"{ENTITIES}/Referrers", request)["referrers"]
+            lines = [*_described(document), *_referred(referrers, document)]
+            print("\n" * (shown > 0) + "\n".join(printable(line, keep="\n") for line in lines))
             shown += 1
     return failures.code
 
@@ -54,6 +59,19 @@ def _described(document: dict[str, Any]) -> list[str]:
     lines += ["Spec:", *_tree(document.get("spec", {}), 1)]
     lines += ["Status:", *_tree(status, 1)] if status else []
     return lines + _conditions(conditions)
+
+
+def _referred(referrers: list[dict[str, str]], document: dict[str, Any]) -> list[str]:
+    """Return who refers to it and by what; of a crowd, some."""
+    if not referrers:
+        return []
+    here = document["metadata"].get("project", "")
+    lines = []
+    for each in referrers[:_SHOWN]:
+        where = f"{each['project']}/" if each["project"] not in ("", here) else ""
+        lines.append(f"  {each['kind']}/{where}{each['name']} ({each['attribute']})")
+    more = len(referrers) - _SHOWN
+    return ["Referred by:", *lines, *([f"  and {more} more"] if more > 0 else [])]
 
 
 def _conditions(conditions: list[dict[str, Any]]) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from miren.base.errors import InvalidInput, MirenError
+from miren.cli.printable import printable
 
 __all__ = ["Failures", "exit_code", "told"]
 
@@ -34,7 +35,11 @@ def exit_code(error: MirenError) -> int:
 
 
 def told(error: MirenError) -> str:
-    """Return an error as it is printed."""
+    """Return an error as it is printed, with what a terminal would act on escaped."""
+    return printable(_told(error), keep="\n\t")
+
+
+def _told(error: MirenError) -> str:
     if isinstance(error, InvalidInput) and any(one.position for one in error.problems):
         text = "\n\n".join(problem.render() for problem in error.problems)
         count = len(error.problems)

@@ -1,8 +1,13 @@
 """Show entities.
 
-miren get sandboxes                 all of the project, as a table
-miren get sandbox/hello -o yaml     one, whole
-miren get sb -A -w                  of all projects, and then every change
+miren get sandboxes                       all of the project, as a table
+miren get sandbox/hello -o yaml           one, whole
+miren get apps,routes                     several kinds
+miren get sb -A -w                        of all projects, and then every change
+miren get sb -l 'tier in (front,back)'    those with such labels
+miren get routes --refers-to app/web      those that refer to it
+miren get app/web --revision 42           as it was then
+miren get secret/x -o yaml --reveal       with its secrets in the clear; the server's log notes it
 """
 
 from __future__ import annotations
@@ -13,16 +18,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from miren.base.errors import InvalidInput
-from miren.cli.connection import (
-    ENTITIES,
-    add_names,
-    add_options,
-    calls_to,
-    names_of,
-    selector_of,
-)
+from miren.base.errors import Compacted, InvalidInput, NotFound
+from miren.cli.connection import ENTITIES, add_names, add_options, calls_to, names_of
 from miren.cli.failures import Failures
+from miren.cli.listing import CHUNK, add_selection, list_all, selection_of
 from miren.cli.output import Table, name_of, print_documents
 from miren.rpc.calls import Calls
 
@@ -35,31 +34,48 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        choices=("table", "json", "yaml", "name"),
+        choices=("table", "wide", "json", "yaml", "name"),
         default="table",
         metavar="FORM",
-        help="table (default), json, yaml or name",
+        help="table (default), wide (whole cells, and owners), json, yaml or name",
+    )
+    add_selection(parser)
+    parser.add_argument(
+        "--refers-to", metavar="KIND/NAME", help="only what refers to this (KIND/PROJECT/NAME)"
     )
     parser.add_argument(
-        "-l", "--selector", default="", metavar="KEY=VALUE,...", help="only with these labels"
+        "--tag", default="", metavar="TAG", help="with --refers-to: by references with this tag"
     )
     parser.add_argument(
-        "--field-selector",
-        default="",
-        metavar="PATH=VALUE,...",
-        help="only with these values, such as spec.node=n1 (indexed attributes)",
+        "--revision", type=_revision, metavar="N", help="as it was at this resourceVersion"
     )
-    parser.add_argument("-A", "--all-projects", action="store_true", help="of every project")
+    parser.add_argument("--show-labels", action="store_true", help="show labels in the table")
+    parser.add_argument(
+        "--show-managed-fields",
+        action="store_true",
+        help="show who manages which fields (with -o yaml or json)",
+    )
+    parser.add_argument(
+        "--chunk-size",
+        type=_count,
+        default=CHUNK,
+        metavar="N",
+        help=f"read long lists in chunks of so many; 0: at once (default: {CHUNK})",
+    )
+    parser.add_argument(
+        "--reveal",
+        action="store_true",
+        help="show secrets of named entities in the clear (with -o yaml or json)",
+    )
     parser.add_argument("-w", "--watch", action="store_true", help="then show every change")
     add_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Show what was asked for."""
-    calls = calls_to(options)
     is_named = len(options.what) > 1 or "/" in "".join(options.what)
-    if is_named and (options.all_projects or options.selector or options.field_selector):
-        raise InvalidInput("a name and a selection exclude each other: give one of them")
+    _check(options, is_named=is_named)
+    calls = calls_to(options)
     if options.watch:
         return _watch(calls, options, is_named=is_named)
     if is_named:
@@ -67,18 +83,53 @@ def run(options: argparse.Namespace) -> int:
     return _list(calls, options)
 
 
+def _check(options: argparse.Namespace, *, is_named: bool) -> None:
+    """Refuse options that mean nothing together."""
+    is_selected = (
+        options.all_projects or options.selector or options.field_selector or options.refers_to
+    )
+    if is_named and is_selected:
+        raise InvalidInput("a name and a selection exclude each other: give one of them")
+    if options.revision and (options.watch or not is_named):
+        raise InvalidInput("--revision shows entities that are named, and no changes")
+    is_whole = options.output in ("yaml", "json") and not options.watch
+    if options.reveal and not (is_named and is_whole and not options.revision):
+        raise InvalidInput(
+            "--reveal shows named entities as they are now, with -o yaml or -o json"
+        )
+    if options.tag and not options.refers_to:
+        raise InvalidInput("--tag goes with --refers-to KIND/NAME")
+    if options.show_managed_fields and not is_whole:
+        raise InvalidInput("--show-managed-fields goes with -o yaml or -o json")
+
+
 def _list(calls: Calls, options: argparse.Namespace) -> int:
-    request = _request(options, _kind(options))
-    answer = calls.call(f"{ENTITIES}/List", request)
-    if options.output != "table":
-        print_documents(answer["items"], options.output, single=False)
-    elif answer["rows"]:
-        Table().print(answer["columns"], answer["rows"])
-    else:
-        is_everywhere = options.all_projects or answer["scope"] == "cluster"
-        where = "" if is_everywhere else f" in project {options.project or 'default'!r}"
-        print(f"no {answer['plural']}{where}", file=sys.stderr)
+    kinds = list(filter(None, _kind(options).split(",")))
+    documents: list[dict[str, Any]] = []
+    shown = 0
+    for kind in kinds:
+        request = _request(options, kind)
+        answer = list_all(calls, request, chunk=options.chunk_size)
+        if not request["table"]:
+            documents += _documents(answer)
+        elif answer["rows"]:
+            print("\n" * (shown > 0), end="")
+            Table().print(answer["columns"], answer["rows"])
+            shown += 1
+        else:
+            is_everywhere = options.all_projects or answer["scope"] == "cluster"
+            where = "" if is_everywhere else f" in project {options.project or 'default'!r}"
+            print(f"no {answer['plural']}{where}", file=sys.stderr)
+    if options.output not in ("table", "wide"):
+        print_documents(documents, options.output, single=False)
     return 0
+
+
+def _documents(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the entities of a list, with who manages their fields where that was asked for."""
+    items: list[dict[str, Any]] = answer["items"]
+    told = answer.get("managers", [None] * len(items))
+    return [_managed(item, managers) for item, managers in zip(items, told, strict=True)]
 
 
 def _get(calls: Calls, options: argparse.Namespace) -> int:
@@ -87,14 +138,43 @@ def _get(calls: Calls, options: argparse.Namespace) -> int:
     names = names_of(options.what)
     for kind, name in names:
         with failures.noted():
-            answer = calls.call(f"{ENTITIES}/Get", {**_request(options, kind), "name": name})
-            if options.output == "table":
+            request = {
+                **_request(options, kind),
+                "name": name,
+                "revision": options.revision,
+                "reveal": options.reveal,
+            }
+            answer = _at_revision(calls, request)
+            if request["table"]:
                 table.print(answer["columns"], answer["rows"])
             else:
-                documents.append(answer["entity"])
+                documents.append(_managed(answer["entity"], answer.get("managers")))
     if documents:
         print_documents(documents, options.output, single=len(names) == 1)
     return failures.code
+
+
+def _at_revision(calls: Calls, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return calls.call(f"{ENTITIES}/Get", request)
+    except NotFound as error:
+        if error.entity is None or not request["revision"]:
+            raise
+        told = f"{error.entity} did not exist at revision {request['revision']}"
+        raise NotFound(told, entity=error.entity) from None
+    except Compacted as error:
+        raise NotFound(
+            f"revision {request['revision']} is no longer kept",
+            hint=f"the oldest that is kept is {error.oldest}",
+        ) from None
+
+
+def _managed(document: dict[str, Any], managers: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a document that tells who manages which fields, where that was asked for."""
+    if managers is None:
+        return document
+    told = [{"manager": name, "fields": fields} for name, fields in managers.items()]
+    return {**document, "metadata": {**document["metadata"], "managedFields": told}}
 
 
 def _watch(calls: Calls, options: argparse.Namespace, *, is_named: bool) -> int:
@@ -103,7 +183,7 @@ def _watch(calls: Calls, options: argparse.Namespace, *, is_named: bool) -> int:
     kind, name = names_of(options.what)[0] if is_named else (_kind(options), "")
     request = {**_request(options, kind), "name": name}
     messages = calls.stream(f"{ENTITIES}/Watch", request)
-    if options.output == "table":
+    if request["table"]:
         _watch_table(messages)
     else:
         for message in messages:
@@ -147,9 +227,30 @@ def _kind(options: argparse.Namespace) -> str:
 def _request(options: argparse.Namespace, kind: str) -> dict[str, Any]:
     return {
         "kind": kind,
-        "project": options.project,
-        "allProjects": options.all_projects,
-        "labels": selector_of(options.selector),
-        "fields": selector_of(options.field_selector),
-        "table": options.output == "table",
+        **selection_of(options),
+        "refersTo": _target(options.refers_to) if options.refers_to else None,
+        "tag": options.tag,
+        "managers": options.show_managed_fields,
+        "table": options.output in ("table", "wide"),
+        "wide": options.output == "wide",
+        "showLabels": options.show_labels,
     }
+
+
+def _target(text: str) -> dict[str, str]:
+    kind, *place, name = text.split("/") if text.count("/") in (1, 2) else [""] * 2
+    if not kind or not name or not all(place):
+        raise InvalidInput(f"--refers-to is KIND/NAME or KIND/PROJECT/NAME, not {text!r}")
+    return {"kind": kind, "project": "".join(place), "name": name}
+
+
+def _revision(text: str) -> str:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no resourceVersion")
+    return text
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+    return int(text)

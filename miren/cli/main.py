@@ -20,14 +20,22 @@ __all__ = ["VERBS", "main"]
 #: verb -> (module in miren.cli, what it does)
 VERBS: Mapping[str, tuple[str, str]] = {
     "apply": ("apply", "make entities what files say"),
+    "diff": ("diff", "show what applying files would change"),
+    "edit": ("edit", "change entities in an editor"),
+    "patch": ("patch", "change a part of an entity"),
+    "label": ("label", "set labels, or take them off"),
+    "annotate": ("annotate", "set annotations, or take them off"),
     "get": ("get", "show entities as a table, YAML or JSON"),
     "describe": ("describe", "show all that is known of an entity"),
+    "export": ("export", "write entities as files that can be applied"),
     "delete": ("delete", "delete entities"),
     "wait": ("wait", "wait for a condition, a phase or a deletion"),
     "logs": ("logs", "show what a sandbox said"),
+    "explain": ("explain", "show what a kind and its attributes mean"),
     "api-resources": ("api_resources", "show which kinds of entities there are"),
     "image": ("image", "build or import images"),
-    "schema": ("schema", "generate and check code from schema.yml"),
+    "schema": ("schema", "generate code from schema.yml, compare, import, export"),
+    "debug": ("debug", "check the store, and repair it"),
     "server": ("server", "run the server, or clean up after it"),
     "version": ("version", "show the versions of client and server"),
 }

@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["Table", "name_of", "print_documents", "table_lines"]
+from miren.cli.printable import printable
+
+__all__ = ["Table", "name_of", "print_documents", "table_lines", "writable"]
 
 Document = Mapping[str, Any]
 
@@ -29,6 +31,7 @@ class Table:
                 print()
             self._columns, self._widths = columns, [0] * len(columns)
             lines.insert(0, columns)
+        lines = [list(map(printable, line)) for line in lines]
         for place in range(len(columns)):
             widest = max((len(line[place]) for line in lines), default=0)
             self._widths[place] = max(self._widths[place], widest)
@@ -38,7 +41,7 @@ class Table:
 
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table whose columns are as wide as their widest cell."""
-    every = [columns, *rows]
+    every = [list(map(printable, line)) for line in (columns, *rows)]
     widths = [max(len(line[place]) for line in every) for place in range(len(columns))]
     return [_padded(line, widths) for line in every]
 
@@ -61,12 +64,28 @@ def print_documents(documents: Sequence[Document], form: str, *, single: bool) -
         shown = documents[0] if single and documents else {"kind": "List", "items": documents}
         print(json.dumps(shown, indent=2, ensure_ascii=False))
         return
-    import yaml
+    from miren.base.yaml_text import dump_all
 
-    text = yaml.dump_all(list(documents), sort_keys=False, allow_unicode=True)
-    print(text, end="", flush=True)
+    print(dump_all(list(documents)), end="", flush=True)
 
 
 def name_of(document: Document) -> str:
     """Return `kind/name`."""
     return f"{document['kind'].lower()}/{document['metadata']['name']}"
+
+
+#: Metadata that only the server writes.
+_WRITTEN = ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
+
+
+def writable(document: Document) -> dict[str, Any]:
+    """Return the part of a document that people write: no status, no server-written metadata."""
+    metadata = {
+        name: value for name, value in document["metadata"].items() if name not in _WRITTEN
+    }
+    return {
+        "apiVersion": document["apiVersion"],
+        "kind": document["kind"],
+        "metadata": metadata,
+        "spec": document.get("spec", {}),
+    }

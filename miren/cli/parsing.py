@@ -42,7 +42,10 @@ class Parser(argparse.ArgumentParser):
         """Return the options; raise InvalidInput for what is not one."""
         if self._subparsers is None:  # else the options are those of a subparser
             self._check_options(words)
-        options, unknown = self.parse_known_args(words)
+            # Arguments may stand on both sides of an option: `label disks -l a=b c=d`.
+            options, unknown = self.parse_known_intermixed_args(words)
+        else:
+            options, unknown = self.parse_known_args(words)
         if unknown:
             self._refuse(unknown[0].partition("=")[0])
         return options

@@ -1,7 +1,9 @@
-"""Run the server in the foreground, or clean up after it.
+"""Run the server in the foreground, look after its keys, or clean up after it.
 
-miren server            serve until SIGTERM; sandboxes stay when it stops
-miren server purge      remove what a stopped server left on this host
+miren server                      serve until SIGTERM; sandboxes stay when it stops
+miren server rotate-key           seal secrets with a new key, and those stored in the background
+miren server rotate-key --drop    drop the older keys once no secret needs them
+miren server purge                remove what a stopped server left on this host
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import asyncio
 from pathlib import Path
 
 from miren.base import log
+from miren.base.errors import InvalidInput
+from miren.cli.connection import add_options, calls_to
 from miren.server.config import Config, load
 
 __all__ = ["configure", "run"]
@@ -18,7 +22,7 @@ __all__ = ["configure", "run"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("action", nargs="?", choices=("run", "purge"), default="run")
+    parser.add_argument("action", nargs="?", choices=("run", "purge", "rotate-key"), default="run")
     parser.add_argument("--config", type=Path, metavar="FILE")
     parser.add_argument("--state-dir", metavar="FOLDER")
     parser.add_argument("--run-dir", metavar="FOLDER")
@@ -29,10 +33,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", action="store_true", help="purge: the entities, disks and logs too"
     )
+    parser.add_argument("--drop", action="store_true", help="rotate-key: drop the older keys")
+    add_options(parser, project=False)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve, or purge."""
+    """Serve, rotate the key of a running server, or purge."""
+    if options.action == "rotate-key":
+        return _rotate_key(options)
+    if options.drop:
+        raise InvalidInput("--drop goes with rotate-key")
     config = _config(options)
     log.configure(config.log.level, config.log.format)
     if options.action == "purge":
@@ -48,6 +58,14 @@ def run(options: argparse.Namespace) -> int:
     except BaseExceptionGroup as group:
         # What stops the server comes through the task groups of its parts.
         raise _sole(group) from group
+    return 0
+
+
+def _rotate_key(options: argparse.Namespace) -> int:
+    request = {"drop": options.drop}
+    answer = calls_to(options).call("miren.server.v1.Server/RotateKey", request)
+    older = ", ".join(answer["older"]) or "none"
+    print(f"primary key {answer['primary']}; older keys: {older}")
     return 0
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from miren.base.errors import InvalidInput, Problem, Refused
 from miren.entities.attributes import attributes, found_at
+from miren.entities.bounds import is_key, out_of_bounds
 from miren.entities.deleting import FOREGROUND, ORPHAN, UNSET
 from miren.entities.entity import Entity
 from miren.entities.kinds import Scope
@@ -19,7 +20,7 @@ _OURS = (FOREGROUND, ORPHAN, UNSET)
 
 def admit(new: Entity[Any, Any], old: Entity[Any, Any] | None) -> None:
     """Raise InvalidInput with everything wrong with storing `new` over `old`."""
-    problems = [*_scope(new), *_finalizers(new, old)]
+    problems = [*_scope(new), *_finalizers(new, old), *out_of_bounds(new, old)]
     if old is not None:
         problems += _immutable(new, old)
     if problems:
@@ -43,7 +44,7 @@ def _finalizers(new: Entity[Any, Any], old: Entity[Any, Any] | None) -> list[Pro
     problems = [
         Problem(f"finalizer {name!r} must be '<domain>/<name>'", at)
         for name in _gained(new, old)
-        if "/" not in name
+        if "/" not in name or not is_key(name)
     ]
     if len(found) > _MOST_FINALIZERS:
         problems.append(Problem(f"more than {_MOST_FINALIZERS} finalizers", at))
@@ -59,12 +60,13 @@ def _immutable(new: Entity[Any, Any], old: Entity[Any, Any]) -> list[Problem]:
     fixed = [known for known in attributes(new.kind) if known.options.immutable]
     if not fixed:
         return []
-    before, after = old.to_document(), new.to_document()
+    before, after = old.to_document(reveal=True), new.to_document(reveal=True)
+    shown = old.to_document()
     problems = []
     for attribute in fixed:
         was = list(found_at(before, attribute.path))
         if was and was != list(found_at(after, attribute.path)):
-            told = ", ".join(map(str, was))
+            told = ", ".join(map(str, found_at(shown, attribute.path)))
             problems.append(
                 Problem(
                     f"cannot change from {told}: it is immutable",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import get_args
@@ -17,6 +17,9 @@ Path = tuple[str, ...]
 
 #: The step of a path that stands for every key of a map.
 EVERY = "*"
+
+#: The last step of a path whose labels count one by one, as `key=value`.
+LABELS = "*="
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +36,40 @@ class Attribute:
     @property
     def dotted(self) -> str:
         """The path as selectors write it, maps being no step either: `spec.node`."""
-        return ".".join(step for step in self.path if step != EVERY)
+        return ".".join(step for step in self.path if step not in (EVERY, LABELS))
 
 
 @cache
 def attributes(kind: Kind) -> tuple[Attribute, ...]:
     """Return every attribute of a kind that carries options or refers, nested ones too.
 
-    Raises TypeError for options inside a model that holds itself: its paths have no end.
+    Raises TypeError for options that would have no effect, which only kinds written in Python
+    can have, and for options inside a model that holds itself: its paths have no end.
     """
-    return (*_walk(kind.spec, ("spec",), ()), *_walk(kind.status, ("status",), ()))
+    found = (*_walk(kind.spec, ("spec",), ()), *_walk(kind.status, ("status",), ()))
+    for attribute in found:
+        reason = _misplaced(attribute)
+        if reason is not None:
+            raise TypeError(f"{kind.name}, {attribute.dotted}: {reason}")
+    return found
+
+
+def _misplaced(attribute: Attribute) -> str | None:
+    """Return what is wrong with an attribute's options, as the schema language says it too."""
+    options = attribute.options
+    in_status = attribute.path[0] == "status" and attribute.dotted.count(".") == 1
+    if options.secret and (options.indexed or options.unique):
+        return "a secret cannot be indexed or unique"
+    if (options.session or options.bind_to) and not in_status:
+        return "session and bind_to are for attributes of a status"
+    if (options.tags or options.on_delete) and not attribute.is_ref:
+        return "tags and on_delete are for references"
+    return None
 
 
 def _walk(model: type[Model], path: Path, above: tuple[type[Model], ...]) -> Iterator[Attribute]:
     if model in above:
-        _refuse_options(above[above.index(model) :])
+        _refuse_options(model)
         return
     inside = children(model)
     for name, wire in wire_names(model).items():
@@ -63,6 +85,8 @@ def _walk(model: type[Model], path: Path, above: tuple[type[Model], ...]) -> Ite
 
 def _maps(child: Child) -> Path:
     """Return the steps from an attribute to what its maps hold."""
+    if child.labels:
+        return (LABELS,)
     inner = _maps(child.element) if child.element is not None else ()
     return (EVERY, *inner) if child.keyed else inner
 
@@ -80,15 +104,17 @@ def _split(here: Path, deep: Path, options: Options, *, is_ref: bool) -> Iterato
         yield Attribute(deep, every, is_ref)
 
 
-def _refuse_options(circle: Sequence[type[Model]]) -> None:
-    for model in circle:
-        for name, info in model.model_fields.items():
-            for each in info.metadata:
-                if (
-                    isinstance(each, Options)
-                    and replace(each, merge_key=None, example=None) != _NONE
-                ):
-                    raise TypeError(f"{model.__name__} holds itself: {name} can have no options")
+def _refuse_options(model: type[Model]) -> None:
+    """Raise TypeError when something inside a model that holds itself has options."""
+    rest, seen = [model], {model}
+    for held in rest:
+        for name, info in held.model_fields.items():
+            options = [each for each in info.metadata if isinstance(each, Options)]
+            if any(replace(each, merge_key=None, example=None) != _NONE for each in options):
+                raise TypeError(f"{model.__name__} holds itself: {name} inside it has no options")
+        inside = [child.model for child in children(held).values() if child.model not in seen]
+        seen.update(inside)
+        rest.extend(inside)
 
 
 _NONE = Options()
@@ -105,21 +131,26 @@ def _refers(annotation: object) -> bool:
 
 
 def values_at(document: object, path: Path) -> Iterator[str]:
-    """Yield the scalars at a path as text, labels as `key=value`.
+    """Yield what is at a path as text: scalars as they are, mappings as `key=value,key=value`.
 
-    Lists on the way give one value an element, and maps one an entry.
+    Lists on the way give one value an element, and `*` one an entry.
     """
     for value in found_at(document, path):
-        if isinstance(value, bool):
-            yield "true" if value else "false"
-        elif not isinstance(value, Mapping):
-            yield str(value)
-        elif all(isinstance(text, str) for text in value.values()):
-            yield from (f"{key}={text}" for key, text in value.items())
+        yield _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={_text(item)}" for key, item in sorted(value.items()))
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_text, value))}]"
+    return str(value)
 
 
 def found_at(document: object, path: Path) -> Iterator[object]:
-    """Yield what is at a path, whatever it is; lists and `*` give one value an element."""
+    """Yield what is at a path; lists, maps and labels on the way give one value an element."""
     if isinstance(document, list | tuple):
         for item in document:
             yield from found_at(item, path)
@@ -129,5 +160,7 @@ def found_at(document: object, path: Path) -> Iterator[object]:
     elif isinstance(document, Mapping) and path[0] == EVERY:
         for item in document.values():
             yield from found_at(item, path[1:])
+    elif isinstance(document, Mapping) and path[0] == LABELS:
+        yield from (f"{key}={text}" for key, text in document.items())
     elif isinstance(document, Mapping):
         yield from found_at(document.get(path[0]), path[1:])

@@ -19,6 +19,9 @@ from miren.entities.json_patch import patched_by_operations
 from miren.entities.keyed_lists import keyed, listed
 from miren.entities.merging import Managers, leaves, merge, merge_patch, take_over
 from miren.entities.reading import expand, read
+from miren.entities.secret_entities import kept
+from miren.entities.secret_places import has_secrets, keep_masked
+from miren.entities.secrets import REVEALING
 from miren.entities.writes import Stored
 
 __all__ = ["Change", "applied", "fresh", "patched", "updated"]
@@ -44,7 +47,7 @@ def updated(old: Stored[E], wanted: E, *, manager: str) -> Change[E]:
     names = ("labels", "annotations", "finalizers", "owner_references")
     written = {name: getattr(wanted.metadata, name) for name in names}
     new = replace(old.entity, spec=wanted.spec).with_metadata(**written)
-    return _taken_over(old, new, manager)
+    return _taken_over(old, kept(new, old.entity), manager)
 
 
 def fresh(partial: Partial[E], *, manager: str) -> Change[E]:
@@ -66,7 +69,7 @@ def applied(old: Stored[E], partial: Partial[E], *, manager: str, force: bool) -
     merged = merge(
         _managed(old.entity, defaults=False),
         old.sidecar.managers,
-        _wanted(partial),
+        _wanted(partial, old.entity),
         manager=manager,
         force=force,
         shown=_managed(old.entity, defaults=True),
@@ -77,7 +80,10 @@ def applied(old: Stored[E], partial: Partial[E], *, manager: str, force: bool) -
 
 
 def patched(old: Stored[E], patch: Patch, *, manager: str) -> Change[E]:
-    """Return `old` changed by a patch of spec and writable metadata; see `Client.patch`."""
+    """Return `old` changed by a patch of spec and writable metadata; see `Client.patch`.
+
+    A patch sees masks: it can neither test a secret nor copy one to where it would show.
+    """
     before = old.entity.to_document()
     document = _merged(old.entity, before, patch) if isinstance(patch, Mapping) else None
     if document is None:
@@ -89,7 +95,7 @@ def patched(old: Stored[E], patch: Patch, *, manager: str) -> Change[E]:
         {"metadata": document.get("metadata", {}), "spec": document.get("spec", {})}
     )
     new = replace(old.entity, metadata=found.metadata, spec=found.spec)
-    return _taken_over(old, new, manager)
+    return _taken_over(old, kept(new, old.entity), manager)
 
 
 def _merged(entity: Entity[Any, Any], before: Document, patch: Mapping[str, Any]) -> Document:
@@ -124,16 +130,22 @@ def _taken_over(old: Stored[E], new: E, manager: str) -> Change[E]:
 def _managed(entity: Entity[Any, Any], *, defaults: bool) -> Document:
     """Return the part of an entity that managers own, as a document for merging."""
     model = entity.kind.spec
-    spec = entity.spec.model_dump(mode="json", exclude_none=True, exclude_defaults=not defaults)
+    spec = entity.spec.model_dump(
+        mode="json", exclude_none=True, exclude_defaults=not defaults, context=REVEALING
+    )
     metadata = entity.metadata.model_dump(mode="json", include={"labels", "annotations"})
     return _without_empty(metadata, keyed(model, spec))
 
 
-def _wanted(partial: Partial[E]) -> Document:
+def _wanted(partial: Partial[E], old: E | None = None) -> Document:
+    """Return what a partial says as a document for merging; its masks keep what `old` holds."""
     document, model = copy.deepcopy(dict(partial.document)), partial.type.kind.spec
     if "status" in document:
         raise InvalidInput("status is written by controllers: leave it out")
     spec = expand(model, document.get("spec") or {})
+    if old is not None and has_secrets(partial.type.kind):
+        stored = old.to_document(reveal=True)
+        spec = keep_masked(partial.type.kind, {"spec": spec}, stored)["spec"]
     return _without_empty(document.get("metadata", {}), keyed(model, spec))
 
 

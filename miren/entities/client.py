@@ -10,11 +10,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from miren.entities.entity import Entity, Partial
 from miren.entities.merging import Managers
 from miren.entities.references import Reference
+
+if TYPE_CHECKING:
+    from miren.entities.sessions import Session
 
 __all__ = [
     "Actor",
@@ -202,6 +205,14 @@ class Client(Protocol):
         """Return what is owned by the entity with this uid, whatever their kind."""
         ...
 
+    async def reveal(self, kind: type[E], name: str, *, project: str | None = None) -> E:
+        """Return an entity with its secrets in the clear; the log says who saw them.
+
+        Everything else returns and delivers masks. Raises Refused unless the actor is an
+        administrator, BrokenSeal where a stored secret cannot be opened.
+        """
+        ...
+
     async def managers(self, kind: type[E], name: str, *, project: str | None = None) -> Managers:
         """Return who manages which fields of an entity, as JSON pointers by manager."""
         ...
@@ -278,6 +289,13 @@ class Client(Protocol):
 
         With `uid` only that very entity, with `revision` only that state of it; raises Conflict
         otherwise. Raises Refused while others refer to it by references that restrict.
+        """
+        ...
+
+    def session(self, *, holder: str, ttl: float = 60.0) -> AbstractAsyncContextManager[Session]:
+        """Hold session attributes of entities for as long as the context lasts.
+
+        They are forgotten `ttl` seconds after `holder` was last heard of, at once on leaving.
         """
         ...
 

@@ -6,6 +6,9 @@ defaults, because apply must know what was said and what was not.
 
 Two envelopes are read: this project's, which looks like Kubernetes', and an older one, which
 writes `kind: <domain>/<kind>` with `version` beside it and may name the entity in `id`.
+
+A status is an error, because controllers write it; only what an export marked, by the annotation
+`EXPORTED`, may bring one. The mark itself is not stored.
 """
 
 from __future__ import annotations
@@ -19,12 +22,15 @@ from typing import Any
 from miren.base.errors import InvalidInput, NotFound, Position, Problem
 from miren.base.suggestions import closest
 from miren.base.yaml import Located, in_reading_order, parse
-from miren.entities.entity import Metadata
+from miren.entities.entity import RESERVED, Metadata
 from miren.entities.kinds import Kind, Kinds, Scope
 from miren.entities.model import Model, labels_of
 from miren.entities.reading import expand, read
 
-__all__ = ["Document", "files_of", "read_documents"]
+__all__ = ["EXPORTED", "Document", "files_of", "read_documents"]
+
+#: The annotation with which an export marks a document whose status may be written.
+EXPORTED = "miren.dev/exported"
 
 _ENDINGS = (".yaml", ".yml", ".json")
 _ENVELOPE = ("apiVersion", "kind", "metadata", "spec", "status", "version", "id")
@@ -32,11 +38,15 @@ _ENVELOPE = ("apiVersion", "kind", "metadata", "spec", "status", "version", "id"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One entity as a user wrote it: plain data in camelCase, without defaults."""
+    """One entity as a user wrote it: plain data in camelCase, without defaults.
+
+    `status` is what an export wrote down beside it, to be written apart from it.
+    """
 
     kind: Kind
     document: dict[str, Any]
     source: Located = field(repr=False)
+    status: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -154,8 +164,9 @@ class _Reader:
         parts = self._parts(self._source.value)
         kind = self._kind(parts)
         metadata = self._metadata(parts, kind)
-        if parts.get("status"):
-            hint = "remove it: a status is written by controllers"
+        is_exported = self._take_mark(metadata)
+        if parts.get("status") and not is_exported:
+            hint = "remove it: controllers write it, and `miren export` leaves it out"
             self._problem(("status",), "a status cannot be applied", hint=hint, key=True)
         if kind is None:
             return None
@@ -168,7 +179,7 @@ class _Reader:
             "metadata": metadata,
             "spec": spec,
         }
-        return Document(kind, document, self._source)
+        return Document(kind, document, self._source, self._status(parts, kind))
 
     def _parts(self, value: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parts of the envelope by their camelCase names."""
@@ -214,6 +225,27 @@ class _Reader:
             message = f"a {kind.name} belongs to no project"
             self._problem(("metadata", "project"), message, hint="remove it", key=True)
         return result
+
+    def _take_mark(self, metadata: dict[str, Any]) -> bool:
+        """Take the mark of an export off, and return whether there was one."""
+        annotations = metadata.get("annotations")
+        if not isinstance(annotations, dict) or EXPORTED not in annotations:
+            return False
+        metadata["annotations"] = {
+            name: value for name, value in annotations.items() if name != EXPORTED
+        }
+        if not metadata["annotations"]:
+            del metadata["annotations"]
+        return True
+
+    def _status(self, parts: Mapping[str, Any], kind: Kind) -> dict[str, Any] | None:
+        given = self._mapping(parts, "status")
+        if not given:
+            return None
+        # What is the same for all kinds is checked where it is written.
+        common = {name: given[name] for name in RESERVED if name in given}
+        own = {name: value for name, value in given.items() if name not in RESERVED}
+        return {**self._checked(kind.status, own, "status"), **common}
 
     def _mapping(self, parts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         value = parts.get(name)

@@ -19,13 +19,24 @@ from enum import StrEnum
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_origin
 
 from miren.base.errors import InvalidInput, Problem
+from miren.base.words import plural as plural_of
 from miren.entities.arguments import document, metadata
+from miren.entities.conversions import Converter
 from miren.entities.kinds import Column, Kind, Scope
 from miren.entities.model import Map, Model
 from miren.entities.model import field as attribute
 from miren.entities.reading import read
+from miren.entities.secrets import REVEALING
 
-__all__ = ["Condition", "ConditionStatus", "Entity", "Metadata", "OwnerReference", "Partial"]
+__all__ = [
+    "RESERVED",
+    "Condition",
+    "ConditionStatus",
+    "Entity",
+    "Metadata",
+    "OwnerReference",
+    "Partial",
+]
 
 S = TypeVar("S", bound=Model, covariant=True)
 T = TypeVar("T", bound=Model, covariant=True)
@@ -79,7 +90,8 @@ class Metadata(Model):
     deletion_timestamp: datetime | None = None
 
 
-_RESERVED = ("conditions", "observedGeneration", "handled")
+#: What stands in every status, whatever the kind.
+RESERVED = ("conditions", "observedGeneration", "handled")
 
 
 @dataclass(frozen=True)
@@ -99,11 +111,13 @@ class Entity(Generic[S, T]):
         cls,
         *,
         api: str | None = None,
+        name: str | None = None,
         plural: str | None = None,
         short: Sequence[str] = (),
         scope: Scope = Scope.PROJECT,
         columns: Sequence[Column] = (),
         aliases: Sequence[str] = (),
+        converts: Mapping[str, Converter] | None = None,
         **kwargs: object,
     ) -> None:
         super().__init_subclass__(**kwargs)
@@ -116,8 +130,8 @@ class Entity(Generic[S, T]):
         cls.kind = Kind(
             domain=domain,
             version=version,
-            name=cls.__name__,
-            plural=plural or _plural(cls.__name__.lower()),
+            name=name or cls.__name__,
+            plural=plural or plural_of((name or cls.__name__).lower()),
             short=tuple(short),
             scope=scope,
             columns=tuple(columns),
@@ -126,6 +140,7 @@ class Entity(Generic[S, T]):
             spec=spec,
             status=status,
             aliases=tuple(aliases),
+            converts=dict(converts or {}),
         )
 
     # -- who it is -----------------------------------------------------------------------
@@ -201,9 +216,9 @@ class Entity(Generic[S, T]):
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Return the entity a plain document describes; raise InvalidInput if it is none."""
         status = dict(document.get("status") or {})
-        reserved = {name: status.pop(name) for name in _RESERVED if name in status}
+        reserved = {name: status.pop(name) for name in RESERVED if name in status}
         found: list[Problem] = []
-        parts = []
+        parts: list[Model] = []
         for model, name, value in (
             (Metadata, "metadata", document.get("metadata", {})),
             (cls.kind.spec, "spec", document.get("spec") or {}),
@@ -211,7 +226,8 @@ class Entity(Generic[S, T]):
             (_Reserved, "status", reserved),
         ):
             try:
-                parts.append(read(model, value, path=(name,)))
+                is_nothing = model is _Reserved and not value
+                parts.append(_NOTHING_RESERVED if is_nothing else read(model, value, path=(name,)))
             except InvalidInput as error:
                 found.extend(error.problems)
         if found:
@@ -229,11 +245,10 @@ class Entity(Generic[S, T]):
     @classmethod
     def from_stored(cls, document: Mapping[str, Any], *, revision: int) -> Self:
         """Return the entity that `to_document` wrote, as of `revision`. Trusts its input."""
-        metadata = Metadata.model_validate(document["metadata"]).model_copy(
-            update={"resource_version": str(revision)}
-        )
+        head = {**document["metadata"], "resourceVersion": str(revision)}
+        metadata = Metadata.model_validate(head)
         status = dict(document.get("status", ()))
-        reserved = {name: status.pop(name) for name in _RESERVED if name in status}
+        reserved = {name: status.pop(name) for name in RESERVED if name in status}
         rest = _Reserved.model_validate(reserved) if reserved else _NOTHING_RESERVED
         return cls(
             metadata,
@@ -244,9 +259,12 @@ class Entity(Generic[S, T]):
             rest.handled,
         )
 
-    def to_document(self) -> dict[str, Any]:
-        """Return the entity as it is shown and sent: plain data, camelCase, nothing empty."""
-        status = self.status.model_dump(mode="json", exclude_none=True)
+    def to_document(self, *, reveal: bool = False) -> dict[str, Any]:
+        """Return the entity as it is shown and sent: plain data, camelCase, nothing empty.
+
+        Secrets are masked, unless `reveal`, which is for what is about to be stored.
+        """
+        status = _dump(self.status, reveal=reveal)
         if self.observed_generation:
             status["observedGeneration"] = self.observed_generation
         if self.conditions:
@@ -259,7 +277,7 @@ class Entity(Generic[S, T]):
             "metadata": self.metadata.model_dump(
                 mode="json", exclude_none=True, exclude_defaults=True
             ),
-            "spec": _dump(self.spec),
+            "spec": _dump(self.spec, reveal=reveal),
         }
         if status:
             document["status"] = status
@@ -292,7 +310,7 @@ class Partial(Generic[E]):
     """What one manager wants of an entity, and nothing else: the input of `Client.apply`."""
 
     type: type[E]
-    document: Mapping[str, Any] = field(hash=False)
+    document: Mapping[str, Any] = field(hash=False, repr=False)  # secrets are in the clear in it
 
     @property
     def name(self) -> str:
@@ -305,8 +323,8 @@ class Partial(Generic[E]):
         return str(self.document["metadata"].get("project", ""))
 
 
-def _dump(model: Model) -> dict[str, Any]:
-    return model.model_dump(mode="json", exclude_none=True)
+def _dump(model: Model, *, reveal: bool = False) -> dict[str, Any]:
+    return model.model_dump(mode="json", exclude_none=True, context=REVEALING if reveal else None)
 
 
 def _checked(value: Model, wanted: type[Model]) -> Model:
@@ -321,9 +339,3 @@ def _models_of(cls: type) -> tuple[type[Model], type[Model]]:
             spec, status = get_args(base)
             return spec, status
     raise TypeError(f"class {cls.__name__} must derive from Entity[Spec, Status]")
-
-
-def _plural(word: str) -> str:
-    if word.endswith(("s", "x", "ch", "sh")):
-        return f"{word}es"
-    return f"{word[:-1]}ies" if word.endswith("y") and word[-2] not in "aeiou" else f"{word}s"

@@ -121,9 +121,9 @@ def _error(reason: Reason, entity: str, words: str, found: Sequence[KeyValue]) -
 
 def _told(found: Sequence[KeyValue]) -> str:
     """Return who stands behind keys that end in kind, ..., project and name."""
-    shown = [_name_of(item.key) for item in found[:5]]
-    rest = len(found) - len(shown)
-    return ", ".join(shown) + (f" and {rest} more" if rest else "")
+    names = list(dict.fromkeys(_name_of(item.key) for item in found))
+    rest = len(names) - 5
+    return ", ".join(names[:5]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _name_of(key: str) -> str:

@@ -33,6 +33,8 @@ __all__ = [
     "entity_range",
     "index_key",
     "index_range",
+    "indexes_key",
+    "is_entity_key",
     "kind_in",
     "name_in",
     "project_key",
@@ -153,6 +155,16 @@ def name_in(key: str) -> tuple[str, str]:
     return _plain(project), _plain(name)
 
 
+def is_entity_key(key: str) -> bool:
+    """Return whether this is the key of an entity itself."""
+    return key.startswith("/e/")
+
+
+def indexes_key(kind: Kind) -> str:
+    """Return the key that says for which schema the derived keys of a kind are complete."""
+    return _join("m", "indexes", kind.domain, kind.name)
+
+
 def kind_in(key: str) -> tuple[str, str]:
     """Return (domain, kind) from an entity's or a dependent's key."""
     domain, kind = key.split("/")[-4:-2]
@@ -187,6 +199,6 @@ def _unescape(segment: str) -> str:
 
 
 def _value(value: str) -> str:
-    if len(value) <= _LONGEST_VALUE:
+    if len(value) <= _LONGEST_VALUE and not value.startswith("#"):  # as hashes do
         return value
     return "#" + hashlib.sha256(value.encode()).hexdigest()

@@ -41,6 +41,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
+    WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
@@ -72,6 +73,7 @@ V = TypeVar("V")
 class Ref(str, Generic[E]):
     """A reference by name: `name` (same project), `project/name`; stored as written.
 
+    Where it may name several kinds, the kind comes first: `kind/name`, `kind/project/name`.
     Admission checks that the target exists; a bare name is read in the referrer's project.
     """
 
@@ -99,7 +101,7 @@ class Ref(str, Generic[E]):
     ) -> CoreSchema:
         return core_schema.no_info_after_validator_function(
             cls,
-            core_schema.str_schema(min_length=1, pattern=r"^[^/\s]+(/[^/\s]+)?$"),
+            core_schema.str_schema(min_length=1, pattern=r"^[^/\s]+(/[^/\s]+){0,2}$"),
             serialization=core_schema.to_string_ser_schema(),
         )
 
@@ -131,8 +133,20 @@ def labels_of(value: object) -> object:
     return {key: text for key, _, text in pairs}
 
 
+_LABELS_SCHEMA = {
+    "anyOf": [
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        {"type": "array", "items": {"type": "string", "pattern": "^[^=]+="}},
+    ]
+}
+
 #: Labels: a mapping of texts, also written as a list of `key=value`.
-Labels = Annotated[Mapping[str, str], BeforeValidator(labels_of), AfterValidator(FrozenDict)]
+Labels = Annotated[
+    Mapping[str, str],
+    BeforeValidator(labels_of),
+    AfterValidator(FrozenDict),
+    WithJsonSchema(_LABELS_SCHEMA),
+]
 
 
 def _decoded(value: object) -> object:
@@ -292,6 +306,7 @@ class Model(BaseModel, frozen=True):
     model_config = ConfigDict(
         extra="forbid",
         alias_generator=wire_name,
+        protected_namespaces=(),
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=True,

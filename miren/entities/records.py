@@ -13,18 +13,25 @@ from typing import Any, TypeVar
 import orjson
 
 from miren.entities.entity import Entity
+from miren.entities.keyring import Keyring
 from miren.entities.merging import Managers
+from miren.entities.secret_entities import sealed
+from miren.entities.secret_places import has_secrets, mask_document
 from miren.entities.store.api import KeyValue
+from miren.entities.unstored import without_unstored
 
 __all__ = ["Sidecar", "decode", "encode", "stored_document"]
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
 
-def stored_document(entity: Entity[Any, Any]) -> dict[str, Any]:
-    """Return what is stored of an entity, as plain data: all but its revision."""
-    document = entity.to_document()
+def stored_document(
+    entity: Entity[Any, Any], keyring: Keyring | None = None, old: bytes | None = None
+) -> dict[str, Any]:
+    """Return what is stored of an entity over `old`, as plain data: all but its revision."""
+    document = sealed(entity, keyring, old)
     document["metadata"].pop("resourceVersion", None)
+    without_unstored(entity.kind, document)
     return document
 
 
@@ -34,8 +41,11 @@ def encode(document: Mapping[str, Any]) -> bytes:
 
 
 def decode(kind: type[E], stored: KeyValue) -> E:
-    """Return the entity that `encode` stored."""
-    return kind.from_stored(orjson.loads(stored.value), revision=stored.mod_revision)
+    """Return the entity that `encode` stored, its secrets masked."""
+    document = orjson.loads(stored.value)
+    if has_secrets(kind.kind):
+        document = mask_document(kind.kind, document)
+    return kind.from_stored(document, revision=stored.mod_revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,7 @@ class Sidecar:
 
     managers: Managers = field(default_factory=dict)
     derived: frozenset[str] = frozenset()
+    version: str = ""  # of the kind, when this was written
 
     @classmethod
     def decode(cls, stored: KeyValue | None) -> Sidecar:
@@ -52,10 +63,11 @@ class Sidecar:
             return cls()
         plain = orjson.loads(stored.value)
         managers = {name: frozenset(owned) for name, owned in plain["managers"].items()}
-        return cls(managers, frozenset(plain["derived"]))
+        return cls(managers, frozenset(plain["derived"]), plain.get("version", ""))
 
     def encode(self) -> bytes:
         """Return the stored form."""
         managers = {name: sorted(owned) for name, owned in self.managers.items() if owned}
-        plain = {"managers": managers, "derived": sorted(self.derived)}
+        derived = sorted(self.derived)
+        plain = {"managers": managers, "derived": derived, "version": self.version}
         return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)

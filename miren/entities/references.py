@@ -86,14 +86,19 @@ def _pointer(
 
 
 def misspelt(kind: Kind, document: Mapping[str, Any], kinds: Kinds) -> Iterator[Problem]:
-    """Yield a problem for each reference to several kinds that does not begin with one of them."""
+    """Yield a problem for each reference to several kinds that does not begin with one of them,
+    and for each to one kind that has more steps than a project and a name.
+    """
     for attribute in reference_attributes(kind):
         wanted = attribute.options.to
-        for text in values_at(document, attribute.path) if len(wanted) > 1 else ():
+        for text in values_at(document, attribute.path):
             word, slash, _ = text.partition("/")
-            if not slash or _spoken(word, wanted, kinds) is None:
+            if len(wanted) > 1 and (not slash or _spoken(word, wanted, kinds) is None):
                 choices = ", ".join(f"{name.lower()}/<name>" for name in wanted)
                 yield Problem(f"{text!r} names no kind: write {choices}", attribute.path)
+            elif len(wanted) == 1 and text.count("/") > 1:
+                told = f"{text!r} must be '<name>' or '<project>/<name>'"
+                yield Problem(told, attribute.path)
 
 
 def _spoken(word: str, wanted: Collection[str], kinds: Kinds) -> Kind | None:
@@ -110,4 +115,5 @@ def _named(name: str, kinds: Kinds, *, near: Kind) -> Kind | None:
     found = [kind for kind in kinds if kind.name == name]
     ours = [kind for kind in found if kind.api_version == near.api_version]
     domain = [kind for kind in found if kind.domain == near.domain]
-    return next(iter(ours or domain or found), None)
+    nearest = next(iter(ours or domain or found), None)
+    return None if nearest is None else kinds.stored(nearest)

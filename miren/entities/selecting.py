@@ -23,13 +23,13 @@ from miren.entities.client import (
 from miren.entities.entity import Entity
 from miren.entities.kinds import Kind, Kinds, Scope
 from miren.entities.labels import matches, requirements
+from miren.entities.leased import shown
 from miren.entities.reading import closest
-from miren.entities.records import decode
-from miren.entities.references import pointers, reference_attributes
+from miren.entities.references import Pointer, pointers, reference_attributes
 from miren.entities.store.api import Bookmark as StoreBookmark
-from miren.entities.store.api import KeyRange, Revision, StoreEvent
+from miren.entities.store.api import KeyRange, Revision
 
-__all__ = ["Selector", "events_of"]
+__all__ = ["Selector", "events_of", "meaning"]
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
@@ -37,11 +37,15 @@ E = TypeVar("E", bound=Entity[Any, Any])
 class Selector(Generic[E]):
     """A selection of one kind, checked: only indexed attributes can be selected on.
 
-    `project` is the client's own, for a target without one.
+    `project` is the client's own, for a target without one. `scans` while the indexes of the
+    kind are not complete: all of its entities are read then.
     """
 
-    def __init__(self, kind: type[E], selection: Selection, *, project: str) -> None:
+    def __init__(
+        self, kind: type[E], selection: Selection, *, project: str, scans: bool = False
+    ) -> None:
         self.kind = kind
+        self.scans = scans
         self.selection = selection
         self._labels = requirements(selection.labels)
         self._fields = tuple(
@@ -53,6 +57,10 @@ class Selector(Generic[E]):
     @property
     def by_index(self) -> bool:
         """Whether the range read holds keys that only name entities."""
+        return self._looks_inside and not self.scans
+
+    @property
+    def _looks_inside(self) -> bool:
         return bool(self._fields) or self._target is not None
 
     @cached_property
@@ -72,12 +80,12 @@ class Selector(Generic[E]):
     def range(self) -> KeyRange:
         """Return the smallest range that holds all that can match."""
         kind, project = self.kind.kind, self.selection.project
+        if not self.by_index:
+            return keys.entity_range(kind, project)
         if self._target is not None:
             return keys.references_range(*self._target)
-        if not self._fields:
-            return keys.entity_range(kind, project)
-        path, value = self._fields[0]
-        return keys.index_range(kind, ".".join(path), value, project)
+        dotted, value = next(iter(self.selection.fields.items()))
+        return keys.index_range(kind, dotted, value, project)
 
     def is_entry(self, key: str) -> bool:
         """Return whether a key of that range is of this kind, and can match."""
@@ -94,7 +102,7 @@ class Selector(Generic[E]):
             return False
         if self._labels and not matches(self._labels, entity.metadata.labels):
             return False
-        if not self.by_index:
+        if not self._looks_inside:
             return True
         document = entity.to_document()
         return self._refers(document, entity.project) and all(
@@ -102,15 +110,37 @@ class Selector(Generic[E]):
         )
 
     def _refers(self, document: Mapping[str, Any], project: str) -> bool:
-        if self._target is None:
-            return True
+        return self._target is None or any(True for _ in self._pointing(document, project))
+
+    def was_listed(self, entity: E, cursor: str) -> bool:
+        """Return whether an entry up to `cursor` has named the entity: who refers by several
+        attributes has several.
+        """
+        if self._target is None or not self.by_index:
+            return False
         kind, where, name = self._target
-        known = Kinds([kind.entity])
         return any(
-            (pointer.project, pointer.name) == (where, name)
-            for pointer in pointers(self.kind.kind, document, project, known)
-            if self._is_tagged(pointer.attribute.dotted)
+            keys.reference_key(
+                kind,
+                (where, name),
+                rule=pointer.rule,
+                referrer=self.kind.kind,
+                attribute=pointer.attribute.dotted,
+                by=(entity.project, entity.name),
+            )
+            <= cursor
+            for pointer in self._pointing(entity.to_document(), entity.project)
         )
+
+    def _pointing(self, document: Mapping[str, Any], project: str) -> Iterator[Pointer]:
+        """Yield the references to the selection's target that count."""
+        if self._target is None:
+            return
+        kind, where, name = self._target
+        for pointer in pointers(self.kind.kind, document, project, Kinds([kind.entity])):
+            is_here = (pointer.project, pointer.name) == (where, name)
+            if is_here and self._is_tagged(pointer.attribute.dotted):
+                yield pointer
 
     def _is_tagged(self, dotted: str) -> bool:
         tag = self.selection.tag
@@ -139,14 +169,15 @@ def events_of(change: Revision | StoreBookmark, selector: Selector[E]) -> Iterat
         yield Bookmark(change.revision)
         return
     for event in change.events:
-        meant = _meaning(event, change.revision, selector)
+        old = shown(selector.kind, event.previous) if event.previous else None
+        new = shown(selector.kind, event.current) if event.current else None
+        meant = meaning(old, new, change.revision, selector)
         if meant is not None:
             yield meant
 
 
-def _meaning(event: StoreEvent, revision: int, selector: Selector[E]) -> Event[E] | None:
-    old = decode(selector.kind, event.previous) if event.previous else None
-    new = decode(selector.kind, event.current) if event.current else None
+def meaning(old: E | None, new: E | None, revision: int, selector: Selector[E]) -> Event[E] | None:
+    """Return what a change from `old` to `new` is to a watcher of the selection, if anything."""
     was = old is not None and selector.matches(old)
     match new:
         case None:

@@ -12,7 +12,7 @@ attempt rests on it, and unless that commits, the next one reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
@@ -25,10 +25,12 @@ from miren.entities.client import Patch, Propagation
 from miren.entities.derived import is_project
 from miren.entities.entity import Entity, Partial
 from miren.entities.guards import Blocked, Guard, NoProject, Reason
+from miren.entities.leased import completed, held_at
 from miren.entities.owners import owned, owner_guards
 from miren.entities.recent import Recent
 from miren.entities.records import Sidecar, decode
-from miren.entities.store.api import Compare, Get, KeyRange
+from miren.entities.secret_entities import kept, opened
+from miren.entities.store.api import Compare, Get, KeyRange, KeyValue
 from miren.entities.store_reader import StoreReader
 from miren.entities.writes import Moved, Stored, Write, commit
 
@@ -97,10 +99,11 @@ class StoreClient(StoreReader):
                 if old is None:
                     made = fresh(partial, manager=manager)
                     return await self._create(made, dry_run=dry_run)
-                change = applied(old, partial, manager=manager, force=force)
-                return await self._write(change, old, dry_run=dry_run)
+                clear = self._opened(old)
+                change = applied(clear, partial, manager=manager, force=force)
+                return await self._write(change, clear, dry_run=dry_run)
             except _Nothing:
-                return cast("Stored[E]", old).entity
+                return await self._shown(cast("Stored[E]", old).entity)
             except (Moved, AlreadyExists):
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -154,6 +157,20 @@ class StoreClient(StoreReader):
 
         return await self._change((kind, name, project), begin, dry_run=dry_run)
 
+    async def rewrite(self, kind: type[E], name: str, *, project: str | None = None) -> bool:
+        """Store an entity anew where it is of another version or its derived keys are.
+
+        Nothing of the entity changes but its revision. Returns whether it was written; raises
+        NotFound, Moved, and what stands in the way of its derived keys (Duplicate say).
+        """
+        old = self._opened(await self._get_stored(kind, name, project))
+        write = self._made(old.entity, old, Change(old.entity, old.sidecar.managers), ())
+        if write.has_all_derived and old.sidecar.version == kind.kind.version:
+            return False
+        result = await commit(self.store, write)
+        self.recent.put(self._key(kind, name, project), write.stored_at(result.revision))
+        return True
+
     # -- inside ----------------------------------------------------------------------------
 
     async def _over(
@@ -164,7 +181,8 @@ class StoreClient(StoreReader):
         known = self.recent.get(self._key(kind, entity.name, project))
         if known is not None and _is_of(known.entity, entity):
             try:
-                return await self._write(change(known), known, dry_run=dry_run)
+                clear = self._opened(known)
+                return await self._write(change(clear), clear, dry_run=dry_run)
             except (Unavailable, OutcomeUnknown):
                 raise
             except (MirenError, _Nothing):
@@ -173,9 +191,10 @@ class StoreClient(StoreReader):
         if not _is_of(old.entity, entity):
             raise Moved(str(entity))
         try:
-            return await self._write(change(old), old, dry_run=dry_run)
+            clear = self._opened(old)
+            return await self._write(change(clear), clear, dry_run=dry_run)
         except _Nothing:
-            return old.entity
+            return await self._shown(old.entity)
 
     async def _change(
         self,
@@ -188,9 +207,10 @@ class StoreClient(StoreReader):
         for attempt in range(_ATTEMPTS):
             old = await self._get_stored(*who)
             try:
-                return await self._write(change(old), old, dry_run=dry_run)
+                clear = self._opened(old)
+                return await self._write(change(clear), clear, dry_run=dry_run)
             except _Nothing:
-                return old.entity
+                return await self._shown(old.entity)
             except Moved:
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -218,6 +238,11 @@ class StoreClient(StoreReader):
         if found is None:
             raise await self._not_found(kind, name, project)
         return found
+
+    def _opened(self, stored: Stored[E]) -> Stored[E]:
+        """Return what is stored with its secrets in the clear, for a write to be made from."""
+        entity = opened(stored.entity, stored.value, self.keyring)
+        return stored if entity is stored.entity else replace(stored, entity=entity)
 
     async def _has_dependents(self, kind: type[E], name: str, project: str | None) -> bool:
         found = await self._get_stored(kind, name, project)
@@ -256,6 +281,7 @@ class StoreClient(StoreReader):
         new = change.entity
         for mutator in self.mutators:
             new = cast("E", mutator(new, before))
+        new = kept(new, before)
         new = await owned(new, before, self.store, self.kinds)
         admit(new, before)
         guards = await owner_guards(new, before, self.store, self.kinds)
@@ -263,25 +289,41 @@ class StoreClient(StoreReader):
             new = new.with_metadata(generation=before.metadata.generation + 1)
         more = (*change.guards, *guards)
         try:
-            return await self._commit(Write(new, old, change.managers, self.kinds, more), dry_run)
+            return await self._commit(self._made(new, old, change, more), dry_run)
         except Blocked:
             # Somebody's reference has to be unset first: it stays until that is done.
             held = deleting.held_by(new, deleting.UNSET)
-            return await self._commit(Write(held, old, change.managers, self.kinds, more), dry_run)
+            return await self._commit(self._made(held, old, change, more), dry_run)
+
+    def _made(
+        self, new: E, old: Stored[E] | None, change: Change[E], more: Sequence[Guard]
+    ) -> Write[E]:
+        return Write(new, old, change.managers, self.kinds, more, self.keyring)
 
     async def _commit(self, write: Write[E], dry_run: bool) -> E:
         if write.changes_nothing:
             raise _Nothing
+        if write.removes:
+            write.held = await self._held(write.new)
         result = await commit(self.store, write, dry_run=dry_run)
         if dry_run:
-            return write.new
+            return await self._shown(write.new)
         key = self._key(type(write.new), write.new.name, write.new.project or None)
         stored = write.stored_at(result.revision)
         if write.removes:
             self.recent.drop(key)
         else:
             self.recent.put(key, stored)
-        return stored.entity
+        return write.shown(stored.entity, result)
+
+    async def _shown(self, entity: E) -> E:
+        """Return an entity that was not written as it would be read."""
+        return completed(entity, await self._held(entity))
+
+    async def _held(self, entity: Entity[Any, Any]) -> Sequence[KeyValue]:
+        where = (entity.project, entity.name)
+        found = await held_at(self.store, entity.kind, entity.project, name=entity.name)
+        return found.get(where, ())
 
 
 def _is_of(stored: Entity[Any, Any], entity: Entity[Any, Any]) -> bool:

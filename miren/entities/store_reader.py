@@ -3,34 +3,53 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar, cast
 
-from miren.base.errors import Compacted, DeadlineExceeded, NotFound
+from miren.base.errors import Compacted, DeadlineExceeded, InvalidInput, NotFound, Refused
 from miren.entities import keys
 from miren.entities.attributes import attributes
-from miren.entities.client import Actor, Bookmark, Event, Listing, Mutators, Selection
+from miren.entities.client import (
+    Actor,
+    Bookmark,
+    Deleted,
+    Event,
+    Listing,
+    Mutators,
+    Selection,
+)
 from miren.entities.entity import Entity
+from miren.entities.keyring import Keyring
 from miren.entities.kinds import Kind, Kinds, Scope
+from miren.entities.leased import held_at, read_shown, shown
 from miren.entities.merging import Managers
 from miren.entities.reading import closest
 from miren.entities.records import Sidecar, decode
 from miren.entities.references import Reference
+from miren.entities.secret_entities import revealed
 from miren.entities.selecting import Selector, events_of
+from miren.entities.session_watching import SessionWatch
+from miren.entities.sessions import Session, open_session
 from miren.entities.store.api import Bookmark as StoreBookmark
 from miren.entities.store.api import KeyRange, KeyValue, Revision, Store
 from miren.entities.tokens import Token
+from miren.entities.unstored import session_attributes
+from miren.entities.versioned_store import VersionedStore
 
 __all__ = ["StoreReader"]
+
+log = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
 _ROOT = Actor("root", is_admin=True)
 _MISSING = cast("Any", object())
+_Held = Mapping[tuple[str, str], Sequence[KeyValue]]
 _PAGE = 100  # entries read at least for a limited list, of which some may not match
 
 
@@ -43,8 +62,14 @@ class StoreReader:
     project: str = "default"
     actor: Actor = _ROOT
     mutators: Mutators = ()
+    keyring: Keyring | None = None  # needed to write and to reveal secrets
+    unindexed: set[tuple[str, str]] = field(default_factory=set, repr=False, compare=False)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     rng: random.Random | None = None
+
+    def __post_init__(self) -> None:
+        versioned = VersionedStore.over(self.store, self.kinds, self.keyring)
+        object.__setattr__(self, "store", versioned)
 
     def in_project(self, project: str) -> Self:
         """Return this client with another default project."""
@@ -68,12 +93,27 @@ class StoreReader:
         default: Any = _MISSING,
     ) -> Any:
         """Return one entity; see `Client.get`."""
-        stored = await self.store.get(self._key(kind, name, project), revision=revision)
-        if stored is not None:
-            return decode(kind, stored)
+        where = self._project(kind, project)
+        found = await read_shown(self.store, kind, where, name, revision=revision)
+        if found is not None:
+            return found
         if default is not _MISSING:
             return default
         raise await self._not_found(kind, name, project)
+
+    async def reveal(self, kind: type[E], name: str, *, project: str | None = None) -> E:
+        """Return one entity with its secrets in the clear; see `Client.reveal`."""
+        who = f"{kind.kind.singular}/{name}"
+        told = {"entity": who, "project": self._project(kind, project), "actor": self.actor.name}
+        if not self.actor.is_admin:
+            log.warning("secrets were not revealed", extra=told)
+            raise Refused(f"{self.actor.name} may not see the secrets of {who}", entity=who)
+        stored = await self.store.get(self._key(kind, name, project))
+        if stored is None:
+            raise await self._not_found(kind, name, project)
+        found = revealed(decode(kind, stored), stored.value, self.keyring)
+        log.info("secrets were revealed", extra=told)
+        return found
 
     async def list(
         self,
@@ -84,11 +124,15 @@ class StoreReader:
         token: str = "",
     ) -> Listing[E]:
         """Return entities at one revision; see `Client.list`."""
-        selector = Selector(kind, selection, project=self.project)
+        scans = (kind.kind.domain, kind.kind.name) in self.unindexed
+        selector = Selector(kind, selection, project=self.project, scans=scans)
         begun = Token.parse(token, selector) if token else None
+        if begun is not None:
+            selector.scans = keys.is_entity_key(begun.cursor)  # as the first page was read
         revision, cursor = (begun.revision, begun.cursor) if begun else (0, None)
         found: list[E] = []
         seen: set[str] = set()
+        held: _Held | None = None
         while True:
             page = await self.store.list(
                 selector.range(),
@@ -97,11 +141,19 @@ class StoreReader:
                 after=cursor,
             )
             revision = page.revision
+            if held is None:
+                where = selection.project
+                held = await held_at(self.store, kind.kind, where, revision=revision)
             for item in page.items:
                 cursor = item.key
-                entity = await self._entity_of(selector, item, revision, seen)
-                if entity is None or not selector.matches(entity):
+                stored = await self._stored_of(selector, item, revision, seen)
+                if stored is None:
                     continue
+                entity = shown(kind, stored, held.get(keys.name_in(stored.key), ()))
+                if not selector.matches(entity):
+                    continue
+                if begun is not None and selector.was_listed(entity, begun.cursor):
+                    continue  # on an earlier page
                 found.append(entity)
                 if len(found) == limit:
                     is_last = not page.more and item is page.items[-1]
@@ -156,9 +208,21 @@ class StoreReader:
     ) -> AsyncIterator[AsyncIterator[Event[E]]]:
         """Deliver changes later than `after`; see `Client.watch`."""
         selector = Selector(kind, selection, project=self.project)
+        if session_attributes(kind.kind):
+            watch = SessionWatch(self.store, selector, after=after)
+            async with self.store.watch(watch.scope, after=after) as revisions:
+                yield watch.events(revisions)
+            return
         scope = keys.entity_range(kind.kind, selector.selection.project)
         async with self.store.watch(scope, after=after) as revisions:
             yield _typed_events(revisions, selector)
+
+    def session(self, *, holder: str, ttl: float = 60.0) -> AbstractAsyncContextManager[Session]:
+        """Hold session attributes of entities; see `miren.entities.sessions`.
+
+        They are forgotten `ttl` seconds after the holder was last heard of, at once on leaving.
+        """
+        return open_session(self, holder=holder, ttl=ttl)
 
     async def wait(
         self,
@@ -171,12 +235,12 @@ class StoreReader:
     ) -> E | None:
         """Return the entity once `until` holds; see `Client.wait`."""
         last: E | None = None
-        key = self._key(kind, name, project)
+        where = self._project(kind, project)
         deadline = asyncio.timeout(timeout)
         try:
             async with deadline:
-                async for stored in _versions(self.store, key):
-                    last = decode(kind, stored) if stored else None
+                async for version in self._versions(kind, where, name):
+                    last = version
                     if until(last):
                         break
         except TimeoutError:
@@ -189,18 +253,42 @@ class StoreReader:
             ) from None
         return last
 
+    async def _versions(self, kind: type[E], project: str, name: str) -> AsyncIterator[E | None]:
+        """Yield an entity as it is now (None: there is none) and after every change."""
+        if not session_attributes(kind.kind):
+            key = keys.entity_key(kind.kind, project, name)
+            async for stored in _values(self.store, key):
+                yield shown(kind, stored) if stored else None
+            return
+        while True:
+            everyone, start = Selection(project), await self.revision()
+            try:
+                yield await read_shown(self.store, kind, project, name, revision=start)
+                async with self.watch(kind, everyone, after=start) as events:
+                    async for event in events:
+                        if not isinstance(event, Bookmark) and event.entity.name == name:
+                            yield None if isinstance(event, Deleted) else event.entity
+            except Compacted:
+                continue  # what it was in between nobody knows: look at what it is now
+
     def _project(self, kind: type[Entity[Any, Any]], project: str | None) -> str:
+        stored = self.kinds.stored(kind.kind)
+        if stored.version != kind.kind.version:
+            raise InvalidInput(
+                f"{kind.kind.singular} is stored in {stored.version}, not {kind.kind.version}",
+                hint="use a VersionedClient over this one",
+            )
         return "" if kind.kind.scope is Scope.CLUSTER else project or self.project
 
     def _key(self, kind: type[Entity[Any, Any]], name: str, project: str | None) -> str:
         return keys.entity_key(kind.kind, self._project(kind, project), name)
 
-    async def _entity_of(
+    async def _stored_of(
         self, selector: Selector[E], item: KeyValue, revision: int, seen: set[str]
-    ) -> E | None:
+    ) -> KeyValue | None:
         """Return the entity that an entry of the range read is, or names for the first time."""
         if not selector.by_index:
-            return decode(selector.kind, item)
+            return item
         if not selector.is_entry(item.key):
             return None
         project, name = keys.name_in(item.key)
@@ -208,8 +296,7 @@ class StoreReader:
         if key in seen:
             return None
         seen.add(key)
-        stored = await self.store.get(key, revision=revision)
-        return None if stored is None else decode(selector.kind, stored)
+        return await self.store.get(key, revision=revision)
 
     async def _not_found(self, kind: type[E], name: str, project: str | None) -> NotFound:
         where = self._project(kind, project)
@@ -226,7 +313,7 @@ def _tags(kind: Kind, dotted: str) -> tuple[str, ...]:
     return next((a.options.tags for a in attributes(kind) if a.dotted == dotted), ())
 
 
-async def _versions(store: Store, key: str) -> AsyncIterator[KeyValue | None]:
+async def _values(store: Store, key: str) -> AsyncIterator[KeyValue | None]:
     """Yield a key's value now (None: there is none) and after every change."""
     scope = KeyRange.key(key)
     while True:

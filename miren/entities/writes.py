@@ -15,19 +15,25 @@ from miren.entities.attributes import values_at
 from miren.entities.derived import derive, is_project
 from miren.entities.entity import Entity
 from miren.entities.guards import Guard, Moved, Reason, operations, refusal
+from miren.entities.keyring import Keyring
 from miren.entities.kinds import Kinds, Scope
+from miren.entities.leased import completed, guards_of, index_keys_of
 from miren.entities.merging import Managers
 from miren.entities.records import Sidecar, encode, stored_document
 from miren.entities.references import Pointer, misspelt
+from miren.entities.secret_entities import masked
 from miren.entities.store.api import (
     Compare,
     Delete,
+    Get,
     KeyRange,
+    KeyValue,
     Operation,
     Put,
     Store,
     TransactionResult,
 )
+from miren.entities.unstored import session_attributes
 
 __all__ = ["Moved", "Stored", "Write", "commit"]
 
@@ -50,7 +56,8 @@ class Write(Generic[E]):
     """What storing `new` over `old` takes. An entity whose deletion has begun and that no
     finalizer holds is removed instead.
 
-    `more` are guards beside those that follow from the entity itself.
+    `more` are guards beside those that follow from the entity itself. Both entities come with
+    their secrets in the clear; `new`, as it is kept here, is masked.
     """
 
     def __init__(
@@ -60,15 +67,18 @@ class Write(Generic[E]):
         managers: Managers,
         kinds: Kinds,
         more: Sequence[Guard] = (),
+        keyring: Keyring | None = None,
     ) -> None:
-        self.new = new
+        self.new = masked(new)
         self.old = old
         self._kinds = kinds
+        self.held: Sequence[KeyValue] = ()  # what is held of an entity that is removed
         self._more = more
-        self.document = stored_document(new)
+        self._keyring = keyring
+        self.document = stored_document(new, keyring, old.value if old else None)
         self.value = encode(self.document)
         self._derived = derive(new.kind, self.document, kinds)
-        self._sidecar = Sidecar(managers, self._derived.keys)
+        self._sidecar = Sidecar(managers, self._derived.keys, new.kind.version)
         self._check()
 
     def _check(self) -> None:
@@ -99,7 +109,21 @@ class Write(Generic[E]):
         """Whether all of it is stored already."""
         if self.old is None or self.removes:
             return False
-        return self.value == self.old.value and self._sidecar == self.old.sidecar
+        known = self.old.sidecar
+        if known.version in ("", self.new.kind.version):
+            return self.value == self.old.value and self.has_all_derived
+        # What is stored in another version stays so until a write has something to say.
+        was = encode(stored_document(self.old.entity, self._keyring, self.old.value))
+        return self.value == was and self._sidecar.managers == known.managers
+
+    @property
+    def has_all_derived(self) -> bool:
+        """Whether what lies beside the entity is what this write would put there."""
+        known = self.old.sidecar if self.old else None
+        return known is not None and (known.managers, known.derived) == (
+            self._sidecar.managers,
+            self._sidecar.derived,
+        )
 
     def stored_at(self, revision: int) -> Stored[E]:
         """Return what this write stored, when it was done at `revision`."""
@@ -154,10 +178,11 @@ class Write(Generic[E]):
             Guard(reason, Compare.empty(keys.references_range(kind, project, name, rule)))
             for reason, rule in ((Reason.RESTRICTED, "restrict"), (Reason.UNSET, "unset"))
         ]
+        found += (Guard(Reason.MOVED, each) for each in guards_of(self.new, self.held))
         if is_project(kind):
             found += [
                 Guard(Reason.CONTENTS, Compare.empty(keys.entity_range(other, name)))
-                for other in self._kinds
+                for other in self._kinds.all_stored()
                 if other.scope is Scope.PROJECT
             ]
         return found
@@ -174,13 +199,25 @@ class Write(Generic[E]):
         wanted = frozenset[str]() if self.removes else self._derived.keys
         gone: list[Operation] = [Delete(KeyRange.key(key)) for key in sorted(self._held - wanted)]
         if self.removes:
+            gone += (Delete(KeyRange.key(key)) for key in index_keys_of(self.new, self.held))
             own = [Delete(KeyRange.key(entity_key)), Delete(KeyRange.key(sidecar_key))]
-            return [*own, *gone]
+            return [*own, *gone, *map(Delete, self._session_ranges())]
         put: list[Operation] = [Put(entity_key, self.value)]
         if self.old is None or self._sidecar != self.old.sidecar:
             put.append(Put(sidecar_key, self._sidecar.encode()))
         uid = self.new.uid.encode()
-        return [*put, *gone, *(Put(key, uid) for key in sorted(wanted - self._held))]
+        more = [Put(key, uid) for key in sorted(wanted - self._held)]
+        return [*put, *gone, *more, *map(Get, self._session_ranges())]
+
+    def _session_ranges(self) -> list[KeyRange]:
+        """Return where what is held of the entity is, if its kind has such."""
+        kind = self.new.kind
+        some = bool(session_attributes(kind))
+        return [keys.session_range(kind, self.new.project, self.new.name)] if some else []
+
+    def shown(self, stored: E, result: TransactionResult) -> E:
+        """Return the entity that was stored, or removed, with what was held of it."""
+        return completed(stored, result.reads[-1] if self._session_ranges() else ())
 
 
 def _reference_guard(pointer: Pointer) -> Guard:

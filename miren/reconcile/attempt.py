@@ -57,7 +57,7 @@ class Attempts(Generic[E]):
     async def make(self, entity: E) -> Attempt:
         """Reconcile or finalize `entity` once and record what came of it."""
         held = self._settings.finalizer in entity.metadata.finalizers
-        if entity.is_deleting and not held:
+        if entity.is_deleting and not held and not self._settings.until_gone:
             return Attempt()
         if self._settings.finalizer is not None and not held:
             return await self._hold(entity, self._settings.finalizer)
@@ -65,9 +65,9 @@ class Attempts(Generic[E]):
         outcome = await self._call(ctx, entity)
         written: int | None = None
         try:
-            if outcome.error is not None:
+            if outcome.error is not None and self._settings.primary:
                 say_why(ctx, outcome.error)
-            if entity.is_deleting and outcome == Outcome():
+            if entity.is_deleting and held and outcome == Outcome():
                 written = await self._let_go(entity)
             else:
                 stored = await record(self._client, entity, ctx, primary=self._settings.primary)
@@ -88,7 +88,8 @@ class Attempts(Generic[E]):
         return Attempt(written=stored.revision, again=True)
 
     async def _call(self, ctx: Context[E], entity: E) -> Outcome:
-        handler = self._controller.finalize if entity.is_deleting else self._controller.reconcile
+        ends = entity.is_deleting and not self._settings.until_gone
+        handler = self._controller.finalize if ends else self._controller.reconcile
         try:
             async with asyncio.timeout(self._settings.timeout):
                 result: object = await handler(ctx, entity)

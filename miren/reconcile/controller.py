@@ -29,6 +29,7 @@ class Settings:
     owns: tuple[type[Entity[Any, Any]], ...] = ()
     resync: float | None = None
     primary: bool = True
+    until_gone: bool = False
 
 
 class Index(Generic[E]):
@@ -65,20 +66,26 @@ class index(Generic[E]):  # noqa: N801  # a decorator
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Another kind whose changes are mapped to keys of this controller's."""
+    """A kind whose changes are mapped to keys of this controller's: all of them, or (`gone`) only
+    that one is not there any more.
+    """
 
     kind: type[Entity[Any, Any]]
     method: str
+    gone: bool = False
 
 
 Mapper = Callable[[C, W], Iterable[Key[Any]]]
 
 
-def watches(kind: type[W]) -> Callable[[Mapper[C, W]], Mapper[C, W]]:
-    """Declare that changes of `kind` concern the entities whose keys the method returns."""
+def watches(kind: type[W], *, gone: bool = False) -> Callable[[Mapper[C, W]], Mapper[C, W]]:
+    """Declare that changes of `kind` concern the entities whose keys the method returns.
+
+    With `gone` it is asked only once an entity has gone, with the last that was seen of it.
+    """
 
     def mark(method: Mapper[C, W]) -> Mapper[C, W]:
-        method.__dict__["miren_watch"] = Watch(kind, method.__name__)
+        method.__dict__["miren_watch"] = Watch(kind, method.__name__, gone)
         return method
 
     return mark
@@ -92,7 +99,8 @@ class Controller(Generic[E]):
     `concurrency` keys are reconciled at once, each for at most `timeout` seconds. With a
     `finalizer`, `finalize` is called before an entity goes. Changes of kinds it `owns` wake the
     owner. Every `resync` seconds all keys come by again, behind other work. One controller of a
-    kind is `primary` and says which generation was observed.
+    kind is `primary`: it says which generation was observed, and its errors are the Ready
+    condition. With `until_gone`, `reconcile` is called while an entity is being deleted too.
     """
 
     kind: ClassVar[type[Entity[Any, Any]]]
@@ -109,6 +117,7 @@ class Controller(Generic[E]):
         owns: Sequence[type[Entity[Any, Any]]] | None = None,
         resync: float | None = None,
         primary: bool | None = None,
+        until_gone: bool | None = None,
         **kwargs: object,
     ) -> None:
         super().__init_subclass__(**kwargs)
@@ -119,6 +128,7 @@ class Controller(Generic[E]):
             "owns": None if owns is None else tuple(owns),
             "resync": resync,
             "primary": primary,
+            "until_gone": until_gone,
         }
         known = {name: value for name, value in given.items() if value is not None}
         cls.settings = replace(cls.settings, **known)  # type: ignore[arg-type]  # names match
@@ -139,6 +149,10 @@ class Controller(Generic[E]):
     def name(self) -> str:
         """The name in logs, and the manager of what it applies."""
         return type(self).__name__.lower()
+
+    def watching(self) -> Sequence[Watch]:
+        """Return what else wakes it. Override it where the kinds are known only at run time."""
+        return type(self).watched
 
     async def reconcile(self, ctx: Context[E], entity: E) -> Requeue | None:
         """Bring the world to what `entity` wants; called again until it is so.
@@ -197,6 +211,8 @@ def _check_settings(cls: type[Controller[Any]]) -> None:
     settings = cls.settings
     if settings.concurrency < 1:
         raise TypeError(f"{cls.__name__}: concurrency must be at least 1")
+    if settings.until_gone and settings.finalizer is not None:
+        raise TypeError(f"{cls.__name__}: a finalizer and until_gone exclude each other")
     for name, seconds in (("timeout", settings.timeout), ("resync", settings.resync)):
         if seconds is not None and seconds <= 0:
             raise TypeError(f"{cls.__name__}: {name} must be more than 0 seconds")

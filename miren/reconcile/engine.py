@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, cast
 
 from miren.base.errors import DeadlineExceeded, InvalidInput, Unavailable
@@ -25,6 +25,7 @@ from miren.entities.entity import Entity
 from miren.entities.kinds import Kinds
 from miren.entities.store.api import Store
 from miren.entities.store_client import StoreClient
+from miren.entities.versioned_client import VersionedClient
 from miren.reconcile.controller import Controller, Index
 from miren.reconcile.informer import Change, Informer
 from miren.reconcile.plugins import Plugin, load_plugins
@@ -34,6 +35,7 @@ from miren.reconcile.runner import Runner
 __all__ = ["ControllerHealth", "Engine"]
 
 _GRACE = 10.0
+_NOTHING_BROKEN: Mapping[str, str] = MappingProxyType({})
 _POLL = 0.01
 
 
@@ -49,11 +51,18 @@ class ControllerHealth:
     last_error: str | None = None
 
 
+def _none(_kinds: Sequence[type[Entity[Any, Any]]]) -> Iterable[Controller[Any]]:
+    return ()
+
+
 class Engine:
     """Runs controllers over a store or a client. Use it with `async with`, once.
 
     A store is opened and closed with the engine; a client stays the caller's. `plugins` adds
-    the controllers of installed packages (entry point group `miren.controllers`).
+    the controllers of installed packages (entry point group `miren.controllers`), which may not
+    define `known` kinds anew; `broken` are other plugins with what is wrong, for `health`.
+    `across` is given the kinds of all of these, and makes the controllers that work with every
+    kind.
     """
 
     client: Client
@@ -64,28 +73,34 @@ class Engine:
         controllers: Iterable[Controller[Any]] = (),
         *,
         plugins: bool = False,
+        known: Iterable[type[Entity[Any, Any]]] = (),
+        broken: Mapping[str, str] = _NOTHING_BROKEN,
+        across: Callable[[Sequence[type[Entity[Any, Any]]]], Iterable[Controller[Any]]] = _none,
         grace: float = _GRACE,
         rng: random.Random | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         own = tuple(controllers)
-        loaded = _fitting(load_plugins(), own) if plugins else ()
+        loaded = _fitting(load_plugins(), own, known) if plugins else ()
+        wrong = {plugin.name: plugin.error for plugin in loaded if plugin.error is not None}
         self._broken = tuple(
-            ControllerHealth(plugin.name, is_running=False, last_error=plugin.error)
-            for plugin in loaded
-            if plugin.error is not None
+            ControllerHealth(name, is_running=False, last_error=error)
+            for name, error in (*broken.items(), *wrong.items())
         )
         self._controllers = (
             *own,
             *(controller for plugin in loaded for controller in plugin.controllers),
         )
+        self._controllers += tuple(across(self.kinds))
         self._rng = rng or random.Random()  # noqa: S311  # spreads delays, guards nothing
         self._now = now
         self._grace = grace
         self._store: Store | None = None
         if hasattr(store, "transact"):
             self._store = cast("Store", store)
-            self.client = StoreClient(store=self._store, kinds=Kinds(self.kinds), now=now, rng=rng)
+            kinds = Kinds(self.kinds)
+            below = StoreClient(store=self._store, kinds=kinds, now=now, rng=rng)
+            self.client = VersionedClient(below, kinds) if kinds.has_versions else below
         else:
             self.client = store
         self._informers: dict[type[Entity[Any, Any]], Informer[Any]] = {}
@@ -210,10 +225,11 @@ class Engine:
         informer.listen(runner.observe)
         for owned in cls.settings.owns:
             self._informer(owned).listen(runner.wake_owner)
-        for watch in cls.watched:
+        for watch in controller.watching():
             method = getattr(controller, watch.method)
             keys_of = partial(runner.ask, method, f"@watches {watch.method}")
-            self._informer(watch.kind).listen(partial(_wake, runner, keys_of))
+            wake = _wake_if_gone if watch.gone else _wake
+            self._informer(watch.kind).listen(partial(wake, runner, keys_of))
         return runner
 
 
@@ -225,11 +241,20 @@ def _wake(
             runner.wake(key, low=change.listed)
 
 
+def _wake_if_gone(
+    runner: Runner[Any], keys_of: Callable[[Any], Iterable[Key[Any]]], change: Change[Any]
+) -> None:
+    if change.new is None:
+        _wake(runner, keys_of, change)
+
+
 def _fitting(
-    plugins: Iterable[Plugin], controllers: Iterable[Controller[Any]]
+    plugins: Iterable[Plugin],
+    controllers: Iterable[Controller[Any]],
+    kinds: Iterable[type[Entity[Any, Any]]],
 ) -> tuple[Plugin, ...]:
     """Return the plugins; one that defines a kind anew that is there already has an error."""
-    known = [kind for controller in controllers for kind in _kinds_of(controller)]
+    known = [*kinds, *(kind for controller in controllers for kind in _kinds_of(controller))]
     fitting: list[Plugin] = []
     for plugin in plugins:
         more = [kind for controller in plugin.controllers for kind in _kinds_of(controller)]
@@ -245,4 +270,4 @@ def _fitting(
 
 def _kinds_of(controller: Controller[Any]) -> Iterable[type[Entity[Any, Any]]]:
     cls = type(controller)
-    return (cls.kind, *cls.settings.owns, *(watch.kind for watch in cls.watched))
+    return (cls.kind, *cls.settings.owns, *(watch.kind for watch in controller.watching()))

@@ -28,6 +28,7 @@ from miren.entities.client import (
     Selection,
 )
 from miren.entities.entity import Entity
+from miren.entities.unstored import said_in_sessions
 from miren.reconcile.results import Key
 
 __all__ = ["Change", "Informer"]
@@ -79,6 +80,11 @@ class _Index(Generic[E]):
 
     def __getitem__(self, value: str) -> tuple[E, ...]:
         return tuple(self._entities.get(value, {}).values())
+
+
+def _state(entity: Entity[Any, Any]) -> tuple[object, ...]:
+    """Return what differs between any two states of the entities of one name."""
+    return entity.uid, entity.revision, said_in_sessions(entity)
 
 
 class Informer(Generic[E]):
@@ -145,8 +151,8 @@ class Informer(Generic[E]):
     async def is_current(self) -> bool:
         """Return whether the cache is what a list says now. Reads the whole kind."""
         listing = await self._client.list(self.kind, self._selection)
-        listed = {Key.of(entity): entity.revision for entity in listing.items}
-        return listed == {key: entity.revision for key, entity in self._entities.items()}
+        listed = {Key.of(entity): _state(entity) for entity in listing.items}
+        return listed == {key: _state(entity) for key, entity in self._entities.items()}
 
     async def run(self) -> None:
         """List, watch, and list again whenever the watch cannot go on."""
@@ -178,7 +184,7 @@ class Informer(Generic[E]):
             self._set(key, None, listed=False)
         for key, entity in listed.items():
             known = self._entities.get(key)
-            if known is None or known.uid != entity.uid or known.revision != entity.revision:
+            if known is None or _state(known) != _state(entity):
                 self._set(key, entity, listed=first)
         self._advance(listing.revision)
         self.is_synced.set()

@@ -13,6 +13,7 @@ from miren.base.backoff import Backoff
 from miren.base.errors import Conflict
 from miren.entities.client import Client
 from miren.entities.entity import Entity
+from miren.entities.unstored import said_in_sessions
 from miren.reconcile.attempt import Attempts
 from miren.reconcile.controller import Controller
 from miren.reconcile.informer import Change, Informer
@@ -61,7 +62,7 @@ class Runner(Generic[E]):
         self._log = logging.getLogger(f"miren.controllers.{controller.name}")
         self._written: dict[Key[E], int] = {}  # the revision that each key's last attempt made
         self._made: dict[Key[E], Mapping[type[Entity[Any, Any]], int]] = {}
-        self._seen: dict[Key[E], list[E]] = {}  # what arrived while a key is in work
+        self._seen: dict[Key[E], list[Change[E]]] = {}  # what arrived while a key is in work
         self._rejected: dict[Key[E], tuple[int, bool]] = {}  # what ended in Permanent
 
     # -- what wakes a key ------------------------------------------------------------------
@@ -73,8 +74,8 @@ class Runner(Generic[E]):
             self._forget(key)
         elif key in self._seen:
             # In work: whether this is only our own echo is known when it is done.
-            self._seen[key].append(change.new)
-        elif self._is_news(key, change.new):
+            self._seen[key].append(change)
+        elif self._is_news(key, change):
             self.queue.add(key, low=change.listed)
 
     def wake(self, key: Key[E], *, low: bool = False) -> None:
@@ -107,11 +108,14 @@ class Runner(Generic[E]):
             )
             return ()
 
-    def _is_news(self, key: Key[E], entity: E) -> bool:
+    def _is_news(self, key: Key[E], change: Change[E]) -> bool:
         """Return whether a version is neither our own write nor what was rejected for good."""
-        if entity.revision == self._written.get(key):
+        old, new = change.old, change.entity
+        if new.revision == self._written.get(key) and (
+            old is None or said_in_sessions(old) == said_in_sessions(new)
+        ):
             return False
-        return self._rejected.get(key) != _wish(entity)
+        return self._rejected.get(key) != _wish(new)
 
     def _forget(self, key: Key[E]) -> None:
         self._written.pop(key, None)
@@ -139,7 +143,7 @@ class Runner(Generic[E]):
             try:
                 await self._step(key)
             finally:
-                if any(self._is_news(key, entity) for entity in self._seen.pop(key)):
+                if any(self._is_news(key, change) for change in self._seen.pop(key)):
                     self.queue.add(key)
                 self.queue.done(key)
 

@@ -60,7 +60,7 @@ async def reconcile_once(
     clock = (lambda: now) if now is not None else (lambda: datetime.now(UTC))
     cls = type(controller)
     kinds = Kinds([type(entity), *cls.settings.owns, *(type(item) for item in existing)])
-    for watch in cls.watched:
+    for watch in controller.watching():
         kinds.add(watch.kind)
     # A memory store holds nothing that must be given back: it lives as long as `Once.client`.
     store = await MemoryStore().__aenter__()

@@ -11,12 +11,14 @@ import orjson
 from aiohttp import web
 
 from miren.base.errors import InvalidInput
+from miren.base.nesting import MAX_DEPTH, is_deeper
 from miren.rpc.wire import TIMEOUT_HEADER
 
 __all__ = ["body_of", "deadline_of", "message_of", "uid_of"]
 
 _LARGEST_MESSAGE = 8 * 1024 * 1024
 _LARGEST_UPLOAD = 8 * 1024 * 1024 * 1024
+_DEEPEST = MAX_DEPTH + 4  # a document lies inside the request
 _BLOCK = 1024 * 1024
 _MOST_DIGITS = 10  # of a timeout, as the Connect protocol says
 
@@ -31,6 +33,8 @@ async def message_of(request: web.Request) -> dict[str, Any]:
         raise InvalidInput(f"the request is not JSON: {error}") from None
     if not isinstance(message, dict):
         raise InvalidInput("the request must be a JSON object")
+    if body.count(b"[") + body.count(b"{") > _DEEPEST and is_deeper(message, _DEEPEST):
+        raise InvalidInput(f"the request is nested more than {_DEEPEST} levels deep")
     return message
 
 

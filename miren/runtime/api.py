@@ -67,7 +67,7 @@ class ContainerSpec:
     image: str
     log: Path
     command: tuple[str, ...] | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold secrets
     working_dir: str | None = None
     hostname: str = "sandbox"
     mounts: tuple[Mount, ...] = ()

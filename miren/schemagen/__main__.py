@@ -1,4 +1,4 @@
-"""`python -m miren.schemagen generate|check`: for the time before there are any kinds."""
+"""`python -m miren.schemagen generate|check|language`: for the time before there are any kinds."""
 
 import sys
 

@@ -86,6 +86,9 @@ class Code:
             self.line(whole)
             return
         lines = self._wrapped(text)
+        if len(lines) == 1 and len(f'"""{lines[0]}"""') <= self._room():
+            self.line(f'"""{lines[0]}"""')
+            return
         self.line('"""' + lines[0])
         for line in lines[1:]:
             self.line(line)
@@ -97,7 +100,8 @@ class Code:
         if not exploded and len(single) <= self._room():
             self.line(single)
             return
-        self.line(group.opening)
+        if group.opening:
+            self.line(group.opening)
         with self.indented():
             for item in group.items:
                 if isinstance(item, Group):
@@ -106,12 +110,24 @@ class Code:
                     self._item(item)
         self.line(group.closing + after)
 
+    def annotated(self, name: str, annotation: str, value: Group | str) -> None:
+        """Add `name: annotation = value`, broken where it is long: the value, then the type."""
+        if isinstance(value, str):
+            self._broken(f"{name}: ", annotation, f" = {value}" if value else "")
+            return
+        opening = f"{name}: {annotation} = {value.opening}"
+        if len(opening) <= self._room():
+            self.bracketed(Group(opening, value.items, value.closing))
+            return
+        self._broken(f"{name}: ", annotation, f" = {value.opening}")
+        self.bracketed(Group("", value.items, value.closing), exploded=True)
+
     def _item(self, item: str) -> None:
-        name, _, literal = item.partition("=")
         if len(item) + 1 <= self._room():
             self.line(item + ",")
             return
-        if literal[:1] not in ('"', "'"):
+        name, _, literal = item.partition("=")
+        if not name.isidentifier() or literal[:1] not in ('"', "'"):
             self._parts(item)
             return
         self.line(f"{name}=(")
@@ -121,11 +137,37 @@ class Code:
         self.line("),")
 
     def _parts(self, item: str) -> None:
-        """Add an item that breaks nowhere but at the `|` of its type."""
-        parts = [item] if "[" in item else item.split(" | ")
-        for number, part in enumerate(parts):
-            comma = "," if number == len(parts) - 1 else ""
-            self.line(("| " if number else "") + part + comma)
+        """Add an item that breaks nowhere but in its type, if it is a parameter with one."""
+        name, _, rest = item.partition(": ")
+        if not name.isidentifier():
+            self.line(item + ",")
+            return
+        annotation, equals, default = rest.partition(" = ")
+        self._broken(f"{name}: ", annotation, f"{equals}{default},")
+
+    def _broken(self, before: str, annotation: str, after: str) -> None:
+        """Add a type: in one line, else an operand of `|` a line, else broken at its brackets."""
+        operands = _split(annotation, " | ")
+        if len(before + annotation + after) <= self._room():
+            self.line(before + annotation + after)
+        elif len(operands) > 1:
+            for number, operand in enumerate(operands):
+                is_last = number == len(operands) - 1
+                self._broken("| " if number else before, operand, after if is_last else "")
+        else:
+            opening, bracket, inner = annotation[:-1].partition("[")
+            if not bracket:
+                self.line(before + annotation + after)
+                return
+            self.line(f"{before}{opening}[")
+            with self.indented():
+                arguments = _split(inner, ", ")
+                if len(arguments) == 1 or len(inner) <= self._room():
+                    self._broken("", inner, "")
+                else:
+                    for argument in arguments:
+                        self._broken("", argument, ",")
+            self.line(f"]{after}")
 
     def _pieces(self, literal: str) -> Iterator[str]:
         """Cut a literal at spaces into literals that stand below each other."""
@@ -151,3 +193,14 @@ class Code:
                 result.append("")
             result += textwrap.wrap(" ".join(paragraph.split()), self._room() - 3)
         return result
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Split a type where the separator stands outside of all brackets."""
+    parts, depth, start = [], 0, 0
+    for place, character in enumerate(text):
+        depth += {"[": 1, "]": -1}.get(character, 0)
+        if depth == 0 and text.startswith(separator, place):
+            parts.append(text[start:place])
+            start = place + len(separator)
+    return [*parts, text[start:]]

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from miren.schemagen.emit import Code, Group
+from miren.schemagen.names import pascal
 
-__all__ = ["Imports", "write_imports"]
+__all__ = ["IMPORTED", "Imports", "write_imports"]
 
 _ORIGINS = {
     "Mapping": "collections.abc",
@@ -21,6 +22,7 @@ _ORIGINS = {
     "Self": "typing",
     "Duration": "miren.base.quantities",
     "Quantity": "miren.base.quantities",
+    "conversions": "miren.entities",
     "document": "miren.entities.arguments",
     "metadata": "miren.entities.arguments",
     "Entity": "miren.entities.entity",
@@ -34,7 +36,12 @@ _ORIGINS = {
     "Model": "miren.entities.model",
     "Ref": "miren.entities.model",
     "field": "miren.entities.model",
+    "renamed": "miren.entities.model",
+    "SecretText": "miren.entities.secrets",
 }
+
+#: Names that generated modules and the package's index have already.
+IMPORTED = frozenset(_ORIGINS) | {"KINDS"}
 
 
 class Imports:
@@ -45,7 +52,10 @@ class Imports:
     circles.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: str, taken: Iterable[str]) -> None:
+        self._module = module
+        self._taken = set(taken)  # by classes of the module itself, and by what it imports
+        self._locals: dict[tuple[str, str], str] = {}
         self._used: set[str] = set()
         self._needed: dict[str, set[str]] = defaultdict(set)
         self._mentioned: dict[str, set[str]] = defaultdict(set)
@@ -62,13 +72,26 @@ class Imports:
                 self.use(word)
         return annotation
 
-    def need(self, module: str, name: str) -> None:
-        """Import a class of another generated module."""
-        self._needed[module].add(name)
+    def need(self, module: str, name: str) -> str:
+        """Import a class of another generated module, and return what it is called here."""
+        return self._import(self._needed, module, name)
 
-    def mention(self, module: str, name: str) -> None:
-        """Import a class of another generated module for type checkers."""
-        self._mentioned[module].add(name)
+    def mention(self, module: str, name: str) -> str:
+        """Import a class for type checkers only, and return what it is called here."""
+        return self._import(self._mentioned, module, name)
+
+    def _import(self, imports: dict[str, set[str]], module: str, name: str) -> str:
+        if module == self._module:
+            return name
+        local = self._locals.get((module, name))
+        if local is None:
+            local = name if name not in self._taken else pascal(module) + name
+            while local in self._taken:
+                local += "_"
+            self._locals[module, name] = local
+            self._taken.add(local)
+        imports[module].add(name if local == name else f"{name} as {local}")
+        return local
 
     def write(self, code: Code) -> None:
         """Write the imports, and a blank line after each block."""

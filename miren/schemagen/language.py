@@ -1,4 +1,4 @@
-"""The language of schema.yml as a JSON Schema, and the words it knows but does not take.
+"""The language of schema.yml as a JSON Schema, for the loader and for editors.
 
 The shape of a file (which keys, of which type) is checked by JSON Schema; what the keys mean
 together is checked where schemas are compiled.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["LANGUAGE", "REFUSED_KEYS", "REFUSED_TYPES", "SCALARS"]
+__all__ = ["COMPOUNDS", "LANGUAGE", "SCALARS"]
 
 #: The types that stand for one value.
 SCALARS = (
@@ -25,33 +25,135 @@ SCALARS = (
     "enum",
     "ref",
     "json",
+    "secret",
 )
 
-#: Keys that other versions of the language have. Taking them without their effect would be
-#: worse than not taking them.
-REFUSED_KEYS = {
-    "session": "leased attributes are not supported: keep it in the status, with a time",
-    "bind_to": "attributes bound to others are not supported: use metadata or a status attribute",
-    "on_delete": "deletion rules are not supported: with owner: true it goes when its target goes",
-    "tags": "tags are not supported: labels select, owner: true cascades a deletion",
-    "attr": "attributes have no other id than their name: rename the attribute",
-    "kind-major": "it has no effect: remove it",
-}
-
-REFUSED_TYPES = {"secret": "sealed attributes are not supported: name a Secret in a ref instead"}
+#: What has more to it than one value.
+COMPOUNDS = ("map", "component")
 
 _NAME = r"^[A-Za-z][A-Za-z0-9]*([_-][A-Za-z0-9]+)*$"
-_TEXT = {"type": "string", "minLength": 1}
-_FLAG = {"type": "boolean"}
-_BOUND = {"type": ["number", "string"]}
-_LENGTH = {"type": "integer", "minimum": 0}
-_TEXTS = {"type": "array", "items": _TEXT, "minItems": 1}
+_WIRE = r"^[A-Za-z][A-Za-z0-9_-]*$"
+_VERSION = r"^v[0-9]+([a-z]+[0-9]*)?$"
+
+
+def _text(doc: str) -> dict[str, Any]:
+    return {"type": "string", "minLength": 1, "description": doc}
+
+
+def _flag(doc: str) -> dict[str, Any]:
+    return {"type": "boolean", "default": False, "description": doc}
+
+
+def _length(doc: str) -> dict[str, Any]:
+    return {"type": "integer", "minimum": 0, "description": doc}
+
+
+def _texts(doc: str) -> dict[str, Any]:
+    items = {"type": "string", "minLength": 1}
+    return {"type": "array", "items": items, "minItems": 1, "description": doc}
+
+
+def _text_or_texts(doc: str) -> dict[str, Any]:
+    return {"oneOf": [_text(doc), _texts(doc)], "description": doc}
+
+
+def _choice(doc: str, *choices: str) -> dict[str, Any]:
+    return {"enum": list(choices), "description": doc}
+
+
+def _bound(doc: str) -> dict[str, Any]:
+    return {"type": ["number", "string"], "description": doc}
+
 
 _ATTRIBUTES: dict[str, Any] = {
     "type": "object",
     "propertyNames": {"pattern": _NAME},
     "additionalProperties": {"$ref": "#/$defs/attribute"},
 }
+
+_TYPE = {
+    "type": "string",
+    "minLength": 1,
+    "examples": [*SCALARS, *COMPOUNDS],
+    "description": "A type of the language, or a component of these schemas.",
+}
+
+_ATTRIBUTE: dict[str, Any] = {
+    "type": _TYPE,
+    "doc": _text("One sentence, shown by `explain` and editors."),
+    "attr": {
+        "type": "string",
+        "pattern": _WIRE,
+        "description": "What documents call it, where that is not its name in camelCase.",
+    },
+    "many": _flag("A list of them; of labels, a mapping."),
+    "required": _flag("A document without it is invalid."),
+    "status": _flag("Written by controllers, not by users."),
+    "session": _flag("In the status, and forgotten when its holder falls silent."),
+    "bind_to": _text("In the status: a view of another value, such as `metadata.uid`."),
+    "default": {"description": "What it is where a document does not say."},
+    "example": {"description": "A value, for documentation."},
+    "choices": {**_texts("The values of an enum."), "uniqueItems": True},
+    "attrs": {**_ATTRIBUTES, "description": "The attributes of a component."},
+    "of": {
+        "oneOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/attribute"}],
+        "description": "What a map holds: a type, or an attribute without a name.",
+    },
+    "to": _text_or_texts("The kinds that a ref may name."),
+    "tags": _text_or_texts("Groups of refs that can be asked for together."),
+    "owner": _flag("The target of the ref owns this entity, which goes when the target goes."),
+    "on_delete": _choice("What deleting the target of the ref means.", "restrict", "unset"),
+    "indexed": _flag("Can be selected on."),
+    "immutable": _flag("Cannot change once it is set."),
+    "unique": _choice("No two entities share a value.", "project", "cluster"),
+    "merge_key": _text("The attribute that tells the elements of a list apart."),
+    "shorthand": _text("The attribute that a bare scalar stands for."),
+    "min": _bound("The least value."),
+    "max": _bound("The greatest value."),
+    "min_length": _length("The least number of characters, elements or entries."),
+    "max_length": _length("The greatest number of characters, elements or entries."),
+    "pattern": _text("A regular expression that the whole text matches."),
+}
+
+_KIND_OPTIONS = {
+    "doc": _text("One sentence."),
+    "short": _text_or_texts("Short words for it on the command line."),
+    "plural": _text("Its plural on the command line."),
+    "scope": {
+        **_choice("Where its names are unique.", "project", "cluster"),
+        "default": "project",
+    },
+    "printcolumns": {
+        "type": "object",
+        "additionalProperties": {"type": "string", "minLength": 1},
+        "description": "Columns of `get`: a heading and the path that it shows.",
+    },
+    "include": _text("A component whose attributes are the kind's own too."),
+}
+
+_COMPONENT_OPTIONS = {
+    "doc": _text("One sentence."),
+    "shorthand": _text("The attribute that a bare scalar stands for."),
+}
+
+
+def _with_options(options: dict[str, Any]) -> dict[str, Any]:
+    about = {"type": "object", "additionalProperties": False, "properties": options}
+    return {
+        **_ATTRIBUTES,
+        "properties": {"$options": about},
+        "propertyNames": {"anyOf": [{"pattern": _NAME}, {"const": "$options"}]},
+    }
+
+
+def _named(definition: str, doc: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "propertyNames": {"pattern": _NAME},
+        "additionalProperties": {"$ref": f"#/$defs/{definition}"},
+        "description": doc,
+    }
+
 
 LANGUAGE: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -60,22 +162,34 @@ LANGUAGE: dict[str, Any] = {
     "required": ["domain", "version"],
     "additionalProperties": False,
     "properties": {
-        "domain": {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"},
-        "version": {"type": "string", "pattern": r"^v[0-9]+([a-z]+[0-9]*)?$"},
-        "doc": _TEXT,
+        "domain": {
+            "type": "string",
+            "pattern": r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+            "description": "The DNS name that its kinds belong to.",
+        },
+        "version": {
+            "type": "string",
+            "pattern": _VERSION,
+            "description": "The version of that domain.",
+        },
+        "doc": _text("What the file is about."),
+        "kind-major": _text("The kind that comes first in listings and references."),
         "aliases": {
             "type": "array",
             "items": {"type": "string", "pattern": r"^[a-z0-9][-a-z0-9.]*(/[a-z0-9]+)?$"},
+            "description": "Other names of the domain, read on input only.",
         },
-        "components": {
+        "components": _named("component", "Groups of attributes that can be named as a type."),
+        "kinds": _named("kind", "What entities there are."),
+        "conversions": {
             "type": "object",
-            "propertyNames": {"pattern": _NAME},
-            "additionalProperties": {"$ref": "#/$defs/component"},
-        },
-        "kinds": {
-            "type": "object",
-            "propertyNames": {"pattern": _NAME},
-            "additionalProperties": {"$ref": "#/$defs/kind"},
+            "propertyNames": {"pattern": _VERSION},
+            "additionalProperties": {
+                "type": "object",
+                "propertyNames": {"pattern": _NAME},
+                "additionalProperties": {"type": "array", "items": {"type": "object"}},
+            },
+            "description": "How entities of other versions become this one's, by kind.",
         },
     },
     "$defs": {
@@ -83,59 +197,9 @@ LANGUAGE: dict[str, Any] = {
             "type": "object",
             "required": ["type"],
             "additionalProperties": False,
-            "properties": {
-                "type": _TEXT,
-                "doc": _TEXT,
-                "many": _FLAG,
-                "required": _FLAG,
-                "status": _FLAG,
-                "default": {},
-                "example": {},
-                "choices": {**_TEXTS, "uniqueItems": True},
-                "attrs": _ATTRIBUTES,
-                "of": {"oneOf": [_TEXT, {"$ref": "#/$defs/attribute"}]},
-                "to": {"oneOf": [_TEXT, _TEXTS]},
-                "indexed": _FLAG,
-                "immutable": _FLAG,
-                "owner": _FLAG,
-                "unique": {"enum": ["project", "cluster"]},
-                "merge_key": _TEXT,
-                "shorthand": _TEXT,
-                "min": _BOUND,
-                "max": _BOUND,
-                "min_length": _LENGTH,
-                "max_length": _LENGTH,
-                "pattern": _TEXT,
-            },
+            "properties": _ATTRIBUTE,
         },
-        "component": {
-            **_ATTRIBUTES,
-            "properties": {
-                "$options": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": {"doc": _TEXT, "shorthand": _TEXT},
-                }
-            },
-            "propertyNames": {"anyOf": [{"pattern": _NAME}, {"const": "$options"}]},
-        },
-        "kind": {
-            **_ATTRIBUTES,
-            "properties": {
-                "$options": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": {
-                        "doc": _TEXT,
-                        "short": {"oneOf": [_TEXT, _TEXTS]},
-                        "plural": _TEXT,
-                        "scope": {"enum": ["project", "cluster"]},
-                        "printcolumns": {"type": "object", "additionalProperties": _TEXT},
-                        "include": _TEXT,
-                    },
-                }
-            },
-            "propertyNames": {"anyOf": [{"pattern": _NAME}, {"const": "$options"}]},
-        },
+        "component": _with_options(_COMPONENT_OPTIONS),
+        "kind": _with_options(_KIND_OPTIONS),
     },
 }

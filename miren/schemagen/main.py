@@ -1,33 +1,39 @@
-"""`miren schema generate` and `miren schema check`: schema files in, a package of kinds out."""
+"""`miren schema generate|check|language`: schema files in, a package of kinds out."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from miren.base.errors import InvalidInput, MirenError
+from miren.schemagen.index import render_index
+from miren.schemagen.language import LANGUAGE
 from miren.schemagen.loader import load_files
-from miren.schemagen.python import render_index, render_module
+from miren.schemagen.markdown import render_reference
+from miren.schemagen.python import render_module
 
-__all__ = ["check", "generate", "main", "render"]
+__all__ = ["check", "generate", "language", "main", "reference", "render", "schema_files"]
 
 
 def render(paths: Iterable[Path]) -> dict[str, str]:
     """Return the generated package as texts by file name; raise InvalidInput with all problems."""
-    schemas = load_files(_schema_files(paths))
+    schemas = load_files(schema_files(paths))
     texts = {f"{schema.module}.py": render_module(schema, schemas) for schema in schemas}
     texts["__init__.py"] = render_index(schemas)
     return texts
 
 
-def generate(paths: Iterable[Path], out: Path) -> list[Path]:
+def generate(paths: Iterable[Path], out: Path, *, docs: Path | None = None) -> list[Path]:
     """Write the package into `out`, and return the files that changed.
 
     Generated files that no schema accounts for any more are removed; others are left alone.
+    The reference in Markdown goes to `docs`, where that is given.
     """
-    texts = render(paths)
+    files = list(paths)
+    texts = render(files)
     out.mkdir(parents=True, exist_ok=True)
     stale = _stale(texts, out)
     for path in stale:
@@ -35,27 +41,44 @@ def generate(paths: Iterable[Path], out: Path) -> list[Path]:
             path.write_text(texts[path.name], encoding="utf-8")
         else:
             path.unlink()
+    if docs is not None and _read(docs) != (text := reference(files)):
+        docs.parent.mkdir(parents=True, exist_ok=True)
+        docs.write_text(text, encoding="utf-8")
+        stale.append(docs)
     return stale
 
 
-def check(paths: Iterable[Path], out: Path) -> list[Path]:
-    """Return the files in `out` that `generate` would change: none when all is fresh."""
-    return _stale(render(paths), out)
+def check(paths: Iterable[Path], out: Path, *, docs: Path | None = None) -> list[Path]:
+    """Return the files that `generate` would change: none when all is fresh."""
+    files = list(paths)
+    stale = _stale(render(files), out)
+    if docs is not None and _read(docs) != reference(files):
+        stale.append(docs)
+    return stale
+
+
+def reference(paths: Iterable[Path]) -> str:
+    """Return the reference of all kinds in Markdown."""
+    return render_reference(load_files(schema_files(paths)))
+
+
+def language() -> str:
+    """Return the JSON Schema of schema files, for editors."""
+    return json.dumps(LANGUAGE, indent=2) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `generate` or `check`; return the exit code: 1 for stale, 2 for invalid input."""
-    parser = argparse.ArgumentParser(prog="miren schema", description=__doc__)
-    parser.add_argument("verb", choices=["generate", "check"])
-    parser.add_argument("paths", nargs="+", type=Path, help="schema files, or folders of them")
-    parser.add_argument("--out", type=Path, required=True, help="the folder of the package")
-    options = parser.parse_args(arguments)
+    """Run a verb; return the exit code: 1 for stale, 2 for invalid input."""
+    options = _parser().parse_args(arguments)
     try:
+        if options.verb == "language":
+            sys.stdout.write(language())
+            return 0
         if options.verb == "generate":
-            for path in generate(options.paths, options.out):
+            for path in generate(options.paths, options.out, docs=options.docs):
                 sys.stdout.write(f"{path}\n")
             return 0
-        stale = check(options.paths, options.out)
+        stale = check(options.paths, options.out, docs=options.docs)
     except MirenError as error:
         sys.stderr.write(f"{error}\n")
         return 2 if isinstance(error, InvalidInput) else 1
@@ -64,7 +87,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if stale else 0
 
 
-def _schema_files(paths: Iterable[Path]) -> list[Path]:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="miren schema", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb in ("generate", "check"):
+        about = verbs.add_parser(verb)
+        about.add_argument("paths", nargs="+", type=Path, help="schema files, or folders of them")
+        about.add_argument("--out", type=Path, required=True, help="the folder of the package")
+        about.add_argument("--docs", type=Path, help="the file of the reference in Markdown")
+    verbs.add_parser("language")
+    return parser
+
+
+def schema_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the files that paths stand for; raise InvalidInput for what is not there."""
     files: list[Path] = []
     for path in paths:
         files += sorted(path.glob("*.yml")) if path.is_dir() else [path]

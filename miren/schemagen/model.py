@@ -6,12 +6,30 @@ component is resolved, so that emitters decide about text only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from miren.base.quantities import Duration, Quantity
+from miren.schemagen.names import camel
 
-__all__ = ["Attribute", "Column", "Component", "Kind", "Schema"]
+__all__ = ["Attribute", "ClassName", "Column", "Component", "Kind", "Path", "Schema", "Target"]
+
+Path = tuple[str | int, ...]
+
+
+class ClassName(NamedTuple):
+    """A class that will be generated: the module it is in, and its name there."""
+
+    module: str
+    name: str
+
+
+class Target(NamedTuple):
+    """A kind that a reference may name: its class, and what it is called in documents."""
+
+    known: ClassName
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +37,12 @@ class Attribute:
     """One attribute of a component or kind.
 
     `type` is a scalar type of the language, `map` (whose values are `of`) or `component`
-    (whose class is `component`). `default` None means that there is none.
+    (whose class is `component`). `default` None means that there is none; before defaults are
+    settled it is as the file has it.
     """
 
-    name: str
+    name: str  # in Python
+    wire: str  # in documents
     type: str
     doc: str = ""
     many: bool = False
@@ -30,11 +50,11 @@ class Attribute:
     status: bool = False
     default: object = None
     example: object = None
-    enum: str = ""  # the class of an enum
+    enum: ClassName | None = None  # the class of an enum
     choices: tuple[str, ...] = ()
-    component: str = ""
+    component: ClassName | None = None
     of: Attribute | None = None
-    to: tuple[str, ...] = ()  # CamelCase kinds
+    to: tuple[Target, ...] = ()
     min: int | float | Quantity | Duration | None = None
     max: int | float | Quantity | Duration | None = None
     min_length: int | None = None
@@ -43,8 +63,32 @@ class Attribute:
     indexed: bool = False
     immutable: bool = False
     owner: bool = False
+    on_delete: str | None = None
     unique: str | None = None
     merge_key: str | None = None
+    session: bool = False
+    bind_to: str | None = None
+    tags: tuple[str, ...] = ()
+    at: Path = field(default=(), compare=False)  # where its file has it
+
+    @property
+    def leaf(self) -> Attribute:
+        """What the innermost of nested maps holds; the attribute itself when it is no map."""
+        return self if self.of is None else self.of.leaf
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether it is a list; many labels are a mapping instead."""
+        return self.many and self.type != "label"
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether it is a mapping of labels."""
+        return self.many and self.type == "label"
+
+    def spellings(self) -> frozenset[str]:
+        """Return every name under which documents may give it."""
+        return frozenset({self.name, self.wire, camel(self.name.removesuffix("_"))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +100,12 @@ class Component:
     attributes: tuple[Attribute, ...]
     doc: str = ""
     shorthand: str | None = None
-    written: str = ""  # the name as the file has it; empty when an attribute defines it
+    at: Path = ()
+
+    @property
+    def known(self) -> ClassName:
+        """Where its class is."""
+        return ClassName(self.module, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +120,8 @@ class Column:
 class Kind:
     """A kind: its names and its attributes, the user's (`spec`) and the controllers'."""
 
-    name: str
+    name: str  # what documents call it
+    class_name: str
     module: str
     spec: tuple[Attribute, ...]
     status: tuple[Attribute, ...]
@@ -80,12 +130,16 @@ class Kind:
     short: tuple[str, ...] = ()
     scope: str = "project"
     columns: tuple[Column, ...] = ()
-    written: str = ""  # the name as the file has it
+    at: Path = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """One schema file: a module of classes. Components come before those that hold them."""
+    """One schema file: a module of classes. Components come before those that hold them.
+
+    `conversions` is what the file says of older versions, by version and kind; it is checked
+    and used by whoever converts.
+    """
 
     file: str
     module: str
@@ -94,7 +148,8 @@ class Schema:
     doc: str = ""
     aliases: tuple[str, ...] = ()
     components: tuple[Component, ...] = ()
-    kinds: tuple[Kind, ...] = field(default=())
+    kinds: tuple[Kind, ...] = ()
+    conversions: Mapping[str, Any] = field(default_factory=dict)
 
     def attributes(self) -> Iterator[Attribute]:
         """Yield every attribute of the schema, and the values of maps."""

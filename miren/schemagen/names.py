@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 
-__all__ = ["camel", "member_name", "pascal", "singular", "snake"]
+from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 
+__all__ = [
+    "camel",
+    "member_name",
+    "parameter_name",
+    "pascal",
+    "python_name",
+    "singular",
+    "snake",
+    "version_order",
+]
+
+#: Class bodies evaluate their annotations where an attribute of that name would hide these.
+_USED = frozenset(
+    {"bool", "bytes", "datetime", "field", "float", "int", "object", "renamed", "str", "tuple"}
+)
+
+#: `new`'s own parameters and variables: an attribute of that name gets an underscore after it.
+_TAKEN = frozenset(
+    {"cls", "name", "project", "labels", "annotations", "metadata", "document", "known", "given"}
+)
+
+_STAGES = {"alpha": 0, "beta": 1, "": 2}
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -20,9 +44,29 @@ def pascal(name: str) -> str:
 
 
 def camel(name: str) -> str:
-    """Return `working_dir` as `workingDir`."""
-    whole = pascal(name)
-    return whole[:1].lower() + whole[1:]
+    """Return `working_dir` as `workingDir`, exactly as models do."""
+    return to_camel(name)
+
+
+def python_name(name: str) -> str:
+    """Return an attribute's name in Python, with an underscore where Python has it already."""
+    name = snake(name)
+    is_taken = keyword.iskeyword(name) or name in _USED or hasattr(BaseModel, name)
+    return f"{name}_" if is_taken else name
+
+
+def parameter_name(name: str) -> str:
+    """Return the parameter of `new` that gives the attribute with this Python name."""
+    return f"{name}_" if name in _TAKEN else name
+
+
+def version_order(version: str) -> tuple[int, int, int]:
+    """Return a key that sorts versions as Kubernetes does: v1alpha < v1alpha2 < v1beta1 < v1."""
+    found = re.fullmatch(r"v(\d+)(?:([a-z]+)(\d*))?", version)
+    if found is None:
+        return (-1, 0, 0)
+    major, stage, minor = found.groups(default="")
+    return (_STAGES.get(stage, -1), int(major), int(minor or 0))
 
 
 def singular(name: str) -> str:

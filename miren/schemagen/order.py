@@ -1,30 +1,39 @@
 """Which class needs which: Python reads a module from the top, and imports go one way.
 
-A component must come after those it holds, and modules must not need each other's components.
-References are no such need: they name their kind in quotes.
+A component comes after those it holds, unless they hold each other: then one of them names the
+other before it is there. Modules must not need each other's components. References are no such
+need: they name their kind in quotes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
-from miren.schemagen.model import Attribute, Component, Schema
+from miren.schemagen.model import Attribute, ClassName, Component, Path, Schema
 
 __all__ = ["circles", "in_order"]
 
+N = TypeVar("N", bound=Hashable)
+
+#: What cannot be said of attributes whose paths have no end.
+_REFUSED = ("indexed", "immutable", "to", "tags", "on_delete")
+
 
 def in_order(schema: Schema, schemas: Sequence[Schema]) -> Schema:
-    """Return `schema` with each component after those it holds. There must be no circle."""
+    """Return `schema` with each component after those it holds, as far as there is an order."""
     parts = _parts(schemas)
-    done: dict[str, Component] = {}
+    done: dict[ClassName, Component] = {}
+    begun: set[ClassName] = set()
 
     def place(component: Component) -> None:
-        if component.name in done:
+        if component.known in begun:
             return
+        begun.add(component.known)
         for name in _held(component.attributes):
             place(parts[name])
-        done[component.name] = component
+        done[component.known] = component
 
     for component in schema.components:
         place(component)
@@ -32,36 +41,69 @@ def in_order(schema: Schema, schemas: Sequence[Schema]) -> Schema:
     return replace(schema, components=mine)
 
 
-def circles(schema: Schema, schemas: Sequence[Schema]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the path and the message where components hold themselves or modules each other."""
+def circles(schema: Schema, schemas: Sequence[Schema]) -> Iterator[tuple[Path, str]]:
+    """Yield the path and the message where a circle of components or modules cannot be."""
     parts = _parts(schemas)
-    holds = {name: set(_held(part.attributes)) for name, part in parts.items()}
-    for component in schema.components:
-        if component.name in _reachable(holds, component.name):
-            path = ("components", component.written)
-            yield path, f"component {component.name} holds itself"
-    needs = {
-        other.module: {parts[name].module for name in _held(other.attributes())} - {other.module}
+    modules = {
+        other.module: {name.module for name in _held(other.attributes())} - {other.module}
         for other in schemas
     }
-    if schema.module in _reachable(needs, schema.module):
+    if schema.module in _reachable(modules, schema.module):
         message = "this file and another need each other's components: move the shared ones"
         yield ("components",), message
+        return
+    holds = {name: set(_held(part.attributes)) for name, part in parts.items()}
+    reached = {name: _reachable(holds, name) for name in parts}
+    endless = {name for circle in parts if circle in reached[circle] for name in reached[circle]}
+    needs = {name: set(_needed(part.attributes)) for name, part in parts.items()}
+    for component in schema.components:
+        if component.known in _reachable(needs, component.known):
+            yield component.at, f"a {component.name} can never be whole: it needs another one"
+        if component.known in endless:
+            yield from _refused(component)
+        yield from _defaults(component, reached)
 
 
-def _parts(schemas: Iterable[Schema]) -> dict[str, Component]:
-    return {part.name: part for schema in schemas for part in schema.components}
+def _refused(component: Component) -> Iterator[tuple[Path, str]]:
+    for attribute in component.attributes:
+        leaf = attribute.leaf
+        for key in _REFUSED:
+            if getattr(attribute, key) or getattr(leaf, key):
+                at = attribute.at if getattr(attribute, key) else leaf.at
+                message = f"{key} has no effect inside a component that holds itself"
+                yield (*at, key), message
+        if leaf.type == "secret":
+            yield (*leaf.at, "type"), "no secret inside a component that holds itself"
 
 
-def _held(attributes: Iterable[Attribute]) -> Iterator[str]:
+def _defaults(
+    component: Component, reached: Mapping[ClassName, set[ClassName]]
+) -> Iterator[tuple[Path, str]]:
+    for attribute in component.attributes:
+        held = attribute.leaf.component
+        if held is not None and attribute.default and component.known in reached.get(held, ()):
+            message = "no default inside a component that holds itself"
+            yield (*attribute.at, "default"), message
+
+
+def _parts(schemas: Iterable[Schema]) -> dict[ClassName, Component]:
+    return {part.known: part for schema in schemas for part in schema.components}
+
+
+def _held(attributes: Iterable[Attribute]) -> Iterator[ClassName]:
     for attribute in attributes:
-        inner = attribute.of or attribute
-        if inner.component:
-            yield inner.component
+        if attribute.leaf.component is not None:
+            yield attribute.leaf.component
 
 
-def _reachable(needs: Mapping[str, set[str]], start: str) -> set[str]:
-    found: set[str] = set()
+def _needed(attributes: Iterable[Attribute]) -> Iterator[ClassName]:
+    for attribute in attributes:
+        if attribute.required and not attribute.many and attribute.component is not None:
+            yield attribute.component
+
+
+def _reachable(needs: Mapping[N, set[N]], start: N) -> set[N]:
+    found: set[N] = set()
     rest = list(needs.get(start, ()))
     while rest:
         name = rest.pop()

@@ -6,28 +6,27 @@ status and the entity with a typed `new` and `partial`. The generated code needs
 
 Modules have no `from __future__ import annotations`: annotations are evaluated as they stand,
 which is why classes come in the order in which they are used and why references, which may
-form circles across modules, name their kind in quotes.
+form circles across modules, name their kind in quotes. So do components that hold each other;
+they are completed once all of them are there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from miren.base.quantities import Duration, Quantity
+from miren.schemagen.conversions import converters_of
 from miren.schemagen.emit import Code, Group, Item, quote
-from miren.schemagen.imports import Imports, write_imports
+from miren.schemagen.imports import Imports
+from miren.schemagen.index import header
 from miren.schemagen.model import Attribute, Component, Kind, Schema
-from miren.schemagen.names import member_name
-from miren.schemagen.pytypes import PythonTypes, alias_of, element_of
+from miren.schemagen.names import camel, member_name, parameter_name
+from miren.schemagen.pytypes import PythonTypes, element_of
 
-__all__ = ["render_index", "render_module"]
+__all__ = ["render_module"]
 
 _Parameter = Callable[[Attribute], str]
-
-#: `new`'s own parameters: an attribute of that name gets an underscore after it.
-_TAKEN = frozenset(
-    {"cls", "name", "project", "labels", "annotations", "metadata", "document", "known", "given"}
-)
 
 
 def render_module(schema: Schema, schemas: Sequence[Schema]) -> str:
@@ -35,35 +34,18 @@ def render_module(schema: Schema, schemas: Sequence[Schema]) -> str:
     return _Module(schema, schemas).render()
 
 
-def render_index(schemas: Sequence[Schema]) -> str:
-    """Return the package's `__init__`: every kind, and `KINDS` with all of them."""
-    code = Code()
-    _header(code, "*.yml", "Every kind, by name.")
-    imports = {"typing": {"Any"}, "miren.entities.entity": {"Entity"}}
-    for schema in schemas:
-        if schema.kinds:
-            imports["." + schema.module] = {kind.name for kind in schema.kinds}
-    write_imports(code, imports)
-    kinds = [kind.name for schema in schemas for kind in schema.kinds]
-    code.blank()
-    names = ["KINDS", *sorted(kinds)]
-    code.bracketed(Group("__all__ = [", tuple(map(quote, names)), "]"), exploded=True)
-    code.blank()
-    code.line("#: All kinds of these schemas, ready for `Kinds(KINDS)`.")
-    opening = "KINDS: tuple[type[Entity[Any, Any]], ...] = ("
-    code.bracketed(Group(opening, tuple(kinds), ")"), exploded=bool(kinds))
-    return code.text()
-
-
 class _Module:
     """The text of one module under construction."""
 
     def __init__(self, schema: Schema, schemas: Sequence[Schema]) -> None:
         self._schema = schema
+        self._schemas = schemas
         self._body = Code()
-        self._imports = Imports()
-        self._types = PythonTypes(schema, schemas, self._imports)
+        taken = set(_class_names(schema))
+        self._imports = Imports(schema.module, taken)
+        self._types = PythonTypes(schema, schemas, self._imports, taken)
         self._names: list[str] = []
+        self._incomplete: list[Component] = []
 
     def render(self) -> str:
         schema = self._schema
@@ -74,7 +56,7 @@ class _Module:
 
         code = Code()
         doc = schema.doc or f"The kinds of {schema.domain}/{schema.version} in {schema.file}."
-        _header(code, schema.file, doc)
+        header(code, schema.file, doc)
         self._imports.write(code)
         names = tuple(quote(name) for name in sorted(self._names))
         code.bracketed(Group("__all__ = [", names, "]"), exploded=bool(names))
@@ -83,8 +65,16 @@ class _Module:
     # -- classes ---------------------------------------------------------------------------
 
     def _component(self, component: Component) -> None:
-        shorthand = f", shorthand={quote(component.shorthand)}" if component.shorthand else ""
-        self._model(component.name, component.attributes, component.doc, shorthand)
+        options = f", shorthand={quote(component.shorthand)}" if component.shorthand else ""
+        if any(map(self._types.is_forward, component.attributes)):
+            self._incomplete.append(component)
+        self._model(component.name, component.attributes, component.doc, options)
+        self._types.define(component)
+        while self._incomplete and not any(
+            map(self._types.is_forward, self._incomplete[0].attributes)
+        ):
+            self._body.blank(2)
+            self._body.line(f"{self._incomplete.pop(0).name}.model_rebuild()")
 
     def _model(
         self, name: str, attributes: Sequence[Attribute], doc: str, options: str = ""
@@ -92,13 +82,28 @@ class _Module:
         for attribute in attributes:
             self._enum(attribute)
             self._element_alias(name, attribute)
-        code = self._class(name, f"({self._imports.use('Model')}{options})")
+        self._model_header(name, attributes, options)
+        code = self._body
         with code.indented():
             code.docstring(doc or f"The attributes of {name}.")
             if attributes:
                 code.blank()
             for attribute in attributes:
                 self._attribute(name, attribute)
+
+    def _model_header(self, name: str, attributes: Sequence[Attribute], options: str) -> None:
+        named = [a for a in attributes if a.wire != camel(a.name.removesuffix("_"))]
+        if not named:
+            self._class(name, f"({self._imports.use('Model')}{options})")
+            return
+        pairs = tuple(f"{quote(a.name)}: {quote(a.wire)}" for a in named)
+        renaming = Group(f"{self._imports.use('renamed')}({{", pairs, "})")
+        opening = f"alias_generator={renaming}"
+        items: list[Item] = [self._imports.use("Model")]
+        items += [options.removeprefix(", ")] if options else []
+        self._names.append(name)
+        self._body.blank(2)
+        self._body.bracketed(Group(f"class {name}(", (*items, opening), ")"), after=":")
 
     def _class(self, name: str, bases: str) -> Code:
         self._names.append(name)
@@ -107,10 +112,11 @@ class _Module:
         return self._body
 
     def _enum(self, attribute: Attribute) -> None:
-        attribute = attribute.of or attribute
-        if attribute.type != "enum":
+        attribute = attribute.leaf
+        if attribute.enum is None:
             return
-        code = self._class(attribute.enum, f"({self._imports.use('StrEnum')})")
+        name = attribute.enum.name
+        code = self._class(name, f"({self._imports.use('StrEnum')})")
         with code.indented():
             code.docstring(attribute.doc or f"The choices of {attribute.name}.")
             code.blank()
@@ -118,26 +124,31 @@ class _Module:
                 code.line(f"{member_name(choice)} = {quote(choice)}")
         choices = tuple(quote(choice) for choice in attribute.choices)
         code.blank(2)
-        opening = f"{attribute.enum}Text = {self._imports.use('Literal')}["
+        opening = f"{name}Text = {self._imports.use('Literal')}["
         code.bracketed(Group(opening, choices, "]"))
 
-    def _element_alias(self, owner: str, attribute: Attribute) -> None:
+    def _element_alias(self, owner: str, attribute: Attribute, depth: int = 1) -> None:
         """Name the element of a list or map whose elements have constraints of their own."""
         element = element_of(attribute)
-        options = self._types.bounds(element) if element is not None else []
-        if element is None or not options:
+        if element is None:
+            return
+        self._element_alias(owner, element, depth + 1)
+        options = self._types.constraints(element)
+        if not options:
             return
         self._body.blank(2)
         self._imports.use("Annotated")
+        options = self._types.element_options(element)
         call = Group(f"{self._imports.use('field')}(", tuple(options), ")")
-        opening = f"{alias_of(owner, attribute)} = Annotated["
-        self._body.bracketed(Group(opening, (self._types.scalar(element), call), "]"))
+        opening = f"{self._types.alias(owner, attribute, depth)} = Annotated["
+        inner = self._types.value(owner, element, depth + 1)
+        self._body.bracketed(Group(opening, (inner, call), "]"))
 
     def _kind(self, kind: Kind) -> None:
-        spec, status = f"{kind.name}Spec", f"{kind.name}Status"
+        spec, status = f"{kind.class_name}Spec", f"{kind.class_name}Status"
         self._model(spec, kind.spec, f"What the user wants of a {kind.name}.")
         self._model(status, kind.status, f"What controllers saw of a {kind.name}.")
-        self._names.append(kind.name)
+        self._names.append(kind.class_name)
         code = self._body
         code.blank(2)
         code.bracketed(self._kind_header(kind, spec, status), after=":", exploded=True)
@@ -155,6 +166,8 @@ class _Module:
             f"{self._imports.use('Entity')}[{spec}, {status}]",
             f"api={quote(f'{schema.domain}/{schema.version}')}",
         ]
+        if kind.name != kind.class_name:
+            items.append(f"name={quote(kind.name)}")
         if kind.plural:
             items.append(f"plural={quote(kind.plural)}")
         if kind.short:
@@ -167,7 +180,15 @@ class _Module:
             items.append(Group("columns=(", tuple(columns), ")"))
         if schema.aliases:
             items.append(Group("aliases=(", tuple(map(quote, schema.aliases)), ")"))
-        return Group(f"class {kind.name}(", tuple(items), ")")
+        converters = converters_of(kind, schema, self._schemas)
+        if converters:
+            self._imports.use("conversions")
+            pairs = (
+                replace(made, opening=f"{quote(version)}: {made.opening}")
+                for version, made in converters.items()
+            )
+            items.append(Group("converts={", tuple(pairs), "}"))
+        return Group(f"class {kind.class_name}(", tuple(items), ")")
 
     # -- attributes ------------------------------------------------------------------------
 
@@ -176,12 +197,13 @@ class _Module:
         default = self._types.default(attribute)
         options = self._types.options(attribute)
         name = attribute.name
-        if not options and default in (None, "None", "()"):
-            self._body.line(f"{name}: {annotation}" + (f" = {default}" if default else ""))
+        if not options and default in (None, "default=None", "default=()"):
+            plain = str(default or "").removeprefix("default=")
+            self._body.annotated(name, annotation, plain)
             return
-        items = ([f"default={default}"] if default else []) + options
-        opening = f"{name}: {annotation} = {self._imports.use('field')}("
-        self._body.bracketed(Group(opening, tuple(items), ")"))
+        items = ([default] if default else []) + options
+        value = Group(f"{self._imports.use('field')}(", tuple(items), ")")
+        self._body.annotated(name, annotation, value)
 
     # -- new and partial -------------------------------------------------------------------
 
@@ -208,16 +230,16 @@ class _Module:
             known = ["name", "" if cluster else "project=project", "labels=labels"]
             given = [part for part in [*known, "annotations=annotations"] if part]
             code.line(f"known = {self._imports.use('metadata')}({', '.join(given)})")
-            pairs = tuple(f"{a.name}={_parameter_name(a.name)}" for a in kind.spec)
+            pairs = tuple(f"{a.name}={parameter_name(a.name)}" for a in kind.spec)
             opening = f"given = {self._imports.use('document')}("
             code.bracketed(Group(opening, ("known", *pairs), ")"))
             code.line(f"return {_MAKER_RETURNS[name]}")
 
     def _whole_parameter(self, attribute: Attribute) -> str:
-        name, accepted = _parameter_name(attribute.name), self._types.accepted(attribute)
+        name, accepted = parameter_name(attribute.name), self._types.accepted(attribute)
         if attribute.required:
             return f"{name}: {accepted}"
-        if attribute.many and attribute.type != "label" and attribute.default is None:
+        if attribute.is_listed and attribute.default is None:
             return f"{name}: {accepted} = ()"
         shown = attribute.type in _SHOWN and not attribute.many and attribute.of is None
         if attribute.default is None or not shown:
@@ -227,7 +249,7 @@ class _Module:
         return f"{name}: {accepted} = {attribute.default!r}"
 
     def _part_parameter(self, attribute: Attribute) -> str:
-        name, accepted = _parameter_name(attribute.name), self._types.accepted(attribute)
+        name, accepted = parameter_name(attribute.name), self._types.accepted(attribute)
         return f"{name}: {accepted} | None = None"
 
 
@@ -242,11 +264,10 @@ _MAKER_RETURNS = {"new": "cls.from_document(given)", "partial": "Partial(cls, gi
 _SHOWN = {"string", "keyword", "label", "int", "float", "bool", "enum", "duration", "quantity"}
 
 
-def _parameter_name(name: str) -> str:
-    return f"{name}_" if name in _TAKEN else name
-
-
-def _header(code: Code, source: str, doc: str) -> None:
-    code.line(f"# generated by miren schema generate from {source}; do not edit")
-    code.docstring(doc)
-    code.blank()
+def _class_names(schema: Schema) -> Iterator[str]:
+    for kind in schema.kinds:
+        yield from (kind.class_name, f"{kind.class_name}Spec", f"{kind.class_name}Status")
+    yield from (component.name for component in schema.components)
+    for attribute in schema.attributes():
+        if attribute.enum is not None:
+            yield from (attribute.enum.name, f"{attribute.enum.name}Text")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
-from miren.base.quantities import Duration, Quantity
-from miren.schemagen.emit import Group, quote
+from miren.schemagen.emit import Group, Item, quote
 from miren.schemagen.imports import Imports
-from miren.schemagen.model import Attribute, Schema
-from miren.schemagen.names import member_name, pascal
+from miren.schemagen.literals import Literals, json_literal
+from miren.schemagen.model import Attribute, ClassName, Component, Schema
+from miren.schemagen.names import pascal
+from miren.schemagen.rules import pattern_of
 
-__all__ = ["PythonTypes", "alias_of", "element_of"]
+__all__ = ["PythonTypes", "element_of"]
 
 _TYPES = {
     "string": "str",
@@ -26,10 +26,8 @@ _TYPES = {
     "duration": "Duration",
     "quantity": "Quantity",
     "json": "Json",
+    "secret": "SecretText",
 }
-
-#: What a text of these types looks like; `pattern` in the schema takes its place.
-_PATTERNS = {"keyword": r"\S+", "label": r"[^=\s]+=.*"}
 
 #: What callers of `new` may pass, where it is more than the attribute's own type.
 _ACCEPTED = {
@@ -37,137 +35,156 @@ _ACCEPTED = {
     "duration": "Duration | str",
     "quantity": "Quantity | str | int",
     "json": "object",
+    "secret": "SecretText | str",
 }
 
 
 class PythonTypes:
     """Writes the attributes of one module; what they need goes to its imports."""
 
-    def __init__(self, schema: Schema, schemas: Sequence[Schema], imports: Imports) -> None:
+    def __init__(
+        self, schema: Schema, schemas: Iterable[Schema], imports: Imports, taken: Iterable[str]
+    ) -> None:
         self._module = schema.module
         self._imports = imports
-        self._components = {part.name: part for other in schemas for part in other.components}
-        self._kind_modules = {kind.name: kind.module for s in schemas for kind in s.kinds}
+        self._components = {part.known: part for other in schemas for part in other.components}
+        self._literals = Literals(imports, self._components)
+        self._taken = set(taken)
+        self._aliases: dict[tuple[str, str, int], str] = {}
+        self._later = {part.name for part in schema.components}
+
+    def define(self, component: Component) -> None:
+        """Note that the class of a component is there from now on."""
+        self._later.discard(component.name)
+
+    def is_forward(self, attribute: Attribute) -> bool:
+        """Return whether the annotation names a class that is not there yet."""
+        held = attribute.leaf.component
+        return held is not None and held.module == self._module and held.name in self._later
 
     def annotation(self, owner: str, attribute: Attribute) -> str:
         """Return the annotation of an attribute of the class `owner`."""
-        if attribute.type == "label" and attribute.many:
+        text = self.value(owner, attribute)
+        is_single = element_of(attribute) is None and not attribute.is_labels
+        if is_single and not attribute.required and attribute.default is None:
+            text = text if attribute.type == "json" else f"{text} | None"
+        return quote(text) if self.is_forward(attribute) else text
+
+    def value(self, owner: str, attribute: Attribute, depth: int = 1) -> str:
+        """Return the annotation of a value that is there."""
+        if attribute.is_labels:
             return self._imports.use("Labels")
         element = element_of(attribute)
         if element is None:
-            scalar = self.scalar(attribute)
-            optional = not attribute.required and attribute.default is None
-            return f"{scalar} | None" if optional and attribute.type != "json" else scalar
-        inner = alias_of(owner, attribute) if self.bounds(element) else self.scalar(element)
+            return self._scalar(attribute)
+        if self.constraints(element):
+            inner = self.alias(owner, attribute, depth)
+        else:
+            inner = self.value(owner, element, depth + 1)
         if attribute.of is not None:
             return f"{self._imports.use('Map')}[{inner}]"
         return f"tuple[{inner}, ...]"
 
-    def scalar(self, attribute: Attribute) -> str:
-        """Return the annotation of a single value."""
+    def alias(self, owner: str, attribute: Attribute, depth: int) -> str:
+        """Return the name of what a list or map of the class `owner` holds."""
+        key = (owner, attribute.name, depth)
+        if key not in self._aliases:
+            name = owner + pascal(attribute.name) + "Item" * depth
+            while name in self._taken:
+                name += "_"
+            self._taken.add(name)
+            self._aliases[key] = name
+        return self._aliases[key]
+
+    def _scalar(self, attribute: Attribute) -> str:
         match attribute.type:
-            case "enum":
-                return attribute.enum
+            case "enum" if attribute.enum is not None:
+                return self._imports.need(*attribute.enum)
             case "component":
                 return self._component_name(attribute.component)
             case "ref":
                 return self._ref(attribute)
         return self._imports.use_all(_TYPES[attribute.type])
 
-    def _component_name(self, name: str) -> str:
-        module = self._components[name].module
-        if module != self._module:
-            self._imports.need(module, name)
-        return name
+    def _component_name(self, known: ClassName | None) -> str:
+        assert known is not None  # of every component of a checked schema
+        return self._imports.need(known.module, known.name)
 
     def _ref(self, attribute: Attribute) -> str:
-        for name in attribute.to:
-            if self._kind_modules[name] != self._module:
-                self._imports.mention(self._kind_modules[name], name)
-        target = " | ".join(attribute.to) or self._imports.use_all("Entity[Model, Model]")
+        names = [self._imports.mention(*target.known) for target in attribute.to]
+        target = " | ".join(names) or self._imports.use_all("Entity[Model, Model]")
         return f"{self._imports.use('Ref')}[{quote(target)}]"
 
-    def default(self, attribute: Attribute) -> str | None:
-        """Return the default as source, None for what is required."""
+    def default(self, attribute: Attribute) -> Item | None:
+        """Return `default=...` for `field`, None for what is required."""
         if attribute.default is not None:
-            return self._literal(attribute, attribute.default)
+            return self._literals.of(attribute, attribute.default, "default=")
         if attribute.required:
             return None
-        if attribute.of is not None or (attribute.type == "label" and attribute.many):
-            return "{}"
-        return "()" if attribute.many else "None"
+        if attribute.of is not None or attribute.is_labels:
+            return "default={}"
+        return "default=()" if attribute.many else "default=None"
 
-    def _literal(self, attribute: Attribute, value: object) -> str:
-        if isinstance(value, tuple):
-            items = [self._literal(attribute, item) for item in value]
-            return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
-        if isinstance(value, dict):
-            inner = attribute.of or attribute
-            pairs = [f"{quote(key)}: {self._literal(inner, item)}" for key, item in value.items()]
-            return "{" + ", ".join(pairs) + "}"
-        match attribute.type:
-            case "enum":
-                return f"{attribute.enum}.{member_name(str(value))}"
-            case "ref":
-                return f"{self._imports.use('Ref')}({quote(str(value))})"
-            case "time":
-                return f"{self._imports.use('datetime')}.fromisoformat({quote(str(value))})"
-            case "bytes":
-                return _bytes(base64.b64decode(str(value)))
-        return self._constant(value)
-
-    def _constant(self, value: object) -> str:
-        match value:
-            case Quantity():
-                return f"{self._imports.use('Quantity')}({quote(str(value))})"
-            case Duration():
-                return f"{self._imports.use('Duration')}.parse({quote(str(value))})"
-            case str():
-                return quote(value)
-        return repr(value)
-
-    def options(self, attribute: Attribute) -> list[str]:
+    def options(self, attribute: Attribute) -> list[Item]:
         """Return everything `field` is told besides the default."""
-        options = [] if element_of(attribute) is not None else self.bounds(attribute)
-        for name in ("min_length", "max_length"):
-            if (length := getattr(attribute, name)) is not None:
-                options.append(f"{name}={length}")
-        for name in ("indexed", "immutable", "owner"):
-            if getattr(attribute, name):
+        leaf = attribute.leaf
+        options = self.constraints(attribute)
+        for name in ("indexed", "immutable", "owner", "session"):
+            if getattr(attribute, name) or (name == "indexed" and leaf.indexed):
                 options.append(f"{name}=True")
-        for name in ("unique", "merge_key"):
+        if leaf.type == "secret":
+            options.append("secret=True")
+        for name in ("unique", "merge_key", "bind_to"):
             if text := getattr(attribute, name):
                 options.append(f"{name}={quote(text)}")
-        if attribute.to:
-            options.append(f"to={Group('(', tuple(map(quote, attribute.to)), ')')}")
+        if leaf.on_delete:
+            options.append(f"on_delete={quote(leaf.on_delete)}")
+        if leaf.to:
+            kinds = dict.fromkeys(quote(target.kind) for target in leaf.to)
+            options.append(Group("to=(", tuple(kinds), ")"))
+        if leaf.tags:
+            options.append(Group("tags=(", tuple(map(quote, leaf.tags)), ")"))
         if attribute.example is not None:
-            options.append(f"example={_data(attribute.example)}")
+            options.append(json_literal(attribute.example, "example="))
         if attribute.doc:
             options.append(f"doc={quote(' '.join(attribute.doc.split()))}")
         return options
 
-    def bounds(self, attribute: Attribute) -> list[str]:
-        """Return the constraints on a single value."""
-        bounds = [
-            f"{name}={self._constant(value)}"
+    def constraints(self, attribute: Attribute) -> list[Item]:
+        """Return what must hold of a value, besides its type."""
+        options = [] if element_of(attribute) is not None else self._bounds(attribute)
+        for name in ("min_length", "max_length"):
+            if (length := getattr(attribute, name)) is not None:
+                options.append(f"{name}={length}")
+        return options
+
+    def element_options(self, element: Attribute) -> list[Item]:
+        """Return what `field` is told of the elements of a list or map."""
+        secret = ["secret=True"] if element.type == "secret" else []
+        return [*self.constraints(element), *secret]
+
+    def _bounds(self, attribute: Attribute) -> list[Item]:
+        bounds: list[Item] = [
+            f"{name}={self._literals.constant(value)}"
             for name in ("min", "max")
             if (value := getattr(attribute, name)) is not None
         ]
-        pattern = attribute.pattern or _PATTERNS.get(attribute.type)
-        if attribute.many and attribute.type == "label":
-            pattern = None  # `Labels` checks its own
+        # `Labels` checks its own.
+        pattern = None if attribute.is_labels else pattern_of(attribute)
         return [*bounds, f"pattern={_regex(pattern)}"] if pattern else bounds
 
     def accepted(self, attribute: Attribute) -> str:
         """Return the annotation of what a caller may pass for an attribute."""
-        if attribute.type == "label" and attribute.many:
+        if attribute.is_labels:
             return f"{self._imports.use('Mapping')}[str, str]"
         if attribute.of is not None:
             return f"{self._imports.use('Mapping')}[str, {self.accepted(attribute.of)}]"
         if attribute.type == "component":
             accepted = self._accepted_component(attribute.component)
-        elif attribute.type == "enum":
-            accepted = f"{attribute.enum} | {attribute.enum}Text"
+        elif attribute.enum is not None:
+            module, name = attribute.enum
+            texts = self._imports.need(module, f"{name}Text")
+            accepted = f"{self._imports.need(module, name)} | {texts}"
         elif attribute.type == "ref":
             accepted = "str"
         else:
@@ -175,11 +192,12 @@ class PythonTypes:
             accepted = self._imports.use_all(known)
         return f"{self._imports.use('Sequence')}[{accepted}]" if attribute.many else accepted
 
-    def _accepted_component(self, name: str) -> str:
-        component = self._components[name]
-        accepted = f"{self._component_name(name)} | {self._imports.use('Mapping')}[str, object]"
-        for attribute in component.attributes:
-            if attribute.name == component.shorthand:
+    def _accepted_component(self, known: ClassName | None) -> str:
+        name = self._component_name(known)
+        accepted = f"{name} | {self._imports.use('Mapping')}[str, object]"
+        component = self._components[known] if known else None
+        for attribute in component.attributes if component else ():
+            if component is not None and attribute.name == component.shorthand:
                 scalar = self.accepted(attribute)
                 accepted += "".join(
                     f" | {part}" for part in scalar.split(" | ") if part not in accepted
@@ -191,13 +209,9 @@ def element_of(attribute: Attribute) -> Attribute | None:
     """Return what a list or map holds; None for a single value."""
     if attribute.of is not None:
         return attribute.of
-    is_list = attribute.many and attribute.type != "label"
-    return replace(attribute, many=False) if is_list else None
-
-
-def alias_of(owner: str, attribute: Attribute) -> str:
-    """Return the name of what a list or map of the class `owner` holds."""
-    return f"{owner}{pascal(attribute.name)}Item"
+    if not attribute.is_listed:
+        return None
+    return replace(attribute, many=False, min_length=None, max_length=None)
 
 
 def _regex(pattern: str) -> str:
@@ -205,20 +219,3 @@ def _regex(pattern: str) -> str:
     if is_raw and not pattern.endswith("\\"):
         return f'r"{pattern}"'
     return quote(pattern)
-
-
-def _bytes(data: bytes) -> str:
-    plain = {byte for byte in range(0x20, 0x7F) if byte not in b'"\\'}
-    return 'b"' + "".join(chr(b) if b in plain else f"\\x{b:02x}" for b in data) + '"'
-
-
-def _data(value: object) -> str:
-    """Return JSON data as Python source, with texts in double quotes."""
-    match value:
-        case str():
-            return quote(value)
-        case list():
-            return f"[{', '.join(map(_data, value))}]"
-        case dict():
-            return "{" + ", ".join(f"{quote(k)}: {_data(item)}" for k, item in value.items()) + "}"
-    return str(value) if isinstance(value, Quantity | Duration) else repr(value)

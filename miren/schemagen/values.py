@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from datetime import datetime
 
 from miren.base.quantities import Duration, Quantity
 from miren.schemagen.model import Attribute
 
-__all__ = ["converted"]
+__all__ = ["converted", "labels"]
 
 
 def converted(attribute: Attribute, value: object) -> object:
@@ -24,10 +25,28 @@ def converted(attribute: Attribute, value: object) -> object:
         raise ValueError(str(error)) from error
 
 
+def labels(value: object) -> dict[str, str]:
+    """Return labels, given as a mapping of texts or as a list of `key=value`; or ValueError."""
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+        pairs = [text.partition("=") for text in value]
+        if all(key and equals for key, equals, _ in pairs):
+            return {key: text for key, _, text in pairs}
+    elif isinstance(value, dict) and all(isinstance(text, str) for text in value.values()):
+        return dict(value)
+    raise ValueError("labels are a mapping of texts, or a list of key=value")
+
+
 def _text(_attribute: Attribute, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text: quote it")
     return value
+
+
+def _reference(attribute: Attribute, value: object) -> str:
+    text = _text(attribute, value)
+    if not re.fullmatch(r"[^/\s]+(/[^/\s]+){0,2}", text):
+        raise ValueError(f"{text!r} is no reference")
+    return text
 
 
 def _integer(_attribute: Attribute, value: object) -> int:
@@ -84,7 +103,7 @@ _CONVERTERS: dict[str, Callable[[Attribute, object], object]] = {
     "string": _text,
     "keyword": _text,
     "label": _text,
-    "ref": _text,
+    "ref": _reference,
     "int": _integer,
     "float": _number,
     "bool": _flag,

@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from miren.base.errors import InvalidInput, Problem
 from miren.base.suggestions import closest
 
-__all__ = ["Config", "LogConfig", "RuntimeConfig", "ServerConfig", "default_config_path", "load"]
+__all__ = [
+    "Config",
+    "LogConfig",
+    "RuntimeConfig",
+    "SecretsConfig",
+    "ServerConfig",
+    "default_config_path",
+    "load",
+]
 
 
 def _is_root() -> bool:
@@ -81,6 +90,18 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretsConfig:
+    """Where the keys for secrets come from: at most one of them.
+
+    A file of keys, or the argument vector of a command that prints them; without either a file
+    in the state folder. In the environment the vector is written as for a shell.
+    """
+
+    key_file: Path | None = None
+    key_command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """What the server logs."""
 
@@ -96,6 +117,7 @@ class Config:
     store: StoreConfig = field(default_factory=StoreConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    secrets: SecretsConfig = field(default_factory=SecretsConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
     @property
@@ -138,6 +160,8 @@ def load(
         found |= _from_environment(name, env)
         found |= _from_flags(name, flags or {})
         made[name] = kind(**_values(name, kind, found, problems))
+    if not problems and made["secrets"].key_file and made["secrets"].key_command:
+        problems.append(Problem("excludes secrets.key_command", ("secrets", "key_file")))
     if problems:
         raise InvalidInput(problems)
     return Config(**made)
@@ -207,23 +231,42 @@ def _values(
         else:
             wanted = _words(hints[name])
             message = f"must be {wanted}, not {given.value!r} (in {given.source})"
-            choices = get_args(hints[name])
+            choices = _choices(hints[name])
             problems.append(Problem(message, path, hint=closest(str(given.value), choices)))
     return values
 
 
+def _choices(hint: Any) -> tuple[str, ...]:
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
 def _words(hint: Any) -> str:
-    if choices := get_args(hint):
+    if choices := _choices(hint):
         return f"one of {', '.join(choices)}"
-    return "a path" if hint is Path else "a text"
+    if hint == tuple[str, ...]:
+        return "a list of texts"
+    return "a path" if hint in (Path, Path | None) else "a text"
 
 
 def _convert(hint: Any, value: object) -> Any:
     """Return `value` as the hint says, or None when it cannot be."""
-    choices = get_args(hint)
+    if hint == tuple[str, ...]:
+        return _vector(value)
+    choices = _choices(hint)
     if not isinstance(value, str) or (choices and value not in choices):
         return None
-    if hint is Path:
+    if hint in (Path, Path | None):
         # An empty path would be the working directory, which nobody means.
         return Path(value).expanduser().absolute() if value else None
     return value
+
+
+def _vector(value: object) -> tuple[str, ...] | None:
+    """Return an argument vector; a text, as the environment gives it, is split as a shell does."""
+    if isinstance(value, str):
+        try:
+            value = shlex.split(value)
+        except ValueError:
+            return None
+    is_vector = isinstance(value, list) and all(isinstance(word, str) for word in value)
+    return tuple(value) if is_vector and value else None  # type: ignore[arg-type]  # checked

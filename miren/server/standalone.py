@@ -1,8 +1,8 @@
 """The standalone server: one node, all parts in one process, put together here.
 
-In order: store, runtime, controllers, API; left in the opposite order. Sandboxes, and the
-containerd below them, are not parts of the process: they live on when it ends and are adopted by
-the next one.
+In order: store, runtime, controllers, key rotation, API; left in the opposite order. Sandboxes,
+and the containerd below them, are not parts of the process: they live on when it ends and are
+adopted by the next one.
 """
 
 from __future__ import annotations
@@ -13,30 +13,40 @@ import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from miren.controllers.app import AppController
 from miren.controllers.disk import DiskController
+from miren.controllers.garbage import collectors
+from miren.controllers.project import ProjectController
 from miren.controllers.sandbox import SandboxController
 from miren.controllers.version import VersionController
-from miren.entities.client import Mutators
+from miren.entities.client import Client, Mutators
 from miren.entities.entity import Entity
 from miren.entities.gen import KINDS, Node, Project, Sandbox
 from miren.entities.gen.compute import NodePhase, NodeStatus
 from miren.entities.kinds import Kinds
+from miren.entities.plugins import load_schemas
 from miren.entities.store.api import Store
 from miren.entities.store.memory import MemoryStore
 from miren.entities.store.sqlite import SQLiteStore
 from miren.entities.store_client import StoreClient
+from miren.entities.upgrading import upgrading
+from miren.entities.versioned_client import VersionedClient
 from miren.reconcile.controller import Controller
 from miren.reconcile.engine import Engine
 from miren.rpc.server import RpcServer
 from miren.runtime.api import Runtime
 from miren.server.config import Config
+from miren.server.keys import key_source
+from miren.server.resealing import Rotation
 from miren.server.runtimes import instance_of, open_runtime
+from miren.server.secrets import NodeSecrets
 from miren.server.services.admin import AdminService
 from miren.server.services.entities import EntityService
+from miren.server.services.keys import KeyService
 from miren.server.services.logs import LogService
 
 __all__ = ["run", "serving"]
@@ -66,14 +76,29 @@ async def serving(config: Config) -> AsyncIterator[Engine]:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(_store(config))
         runtime = await stack.enter_async_context(open_runtime(config, instance))
-        kinds = Kinds(KINDS)
-        client = StoreClient(store=store, kinds=kinds, mutators=_mutators(config))
-        engine = Engine(client, _controllers(config, runtime), plugins=True)
+        schemas = load_schemas(KINDS)
+        known = (*KINDS, *(kind for plugin in schemas for kind in plugin.kinds))
+        kinds, source = Kinds(known), key_source(config)
+        keyring = await source.load()
+        below = StoreClient(store=store, kinds=kinds, mutators=_mutators(config), keyring=keyring)
+        client = VersionedClient(below, kinds)
+        engine = Engine(
+            client,
+            _controllers(config, client, runtime),
+            plugins=True,
+            known=known,
+            broken={plugin.name: plugin.error for plugin in schemas if plugin.error},
+            across=partial(_across, known),
+        )
         for kind in engine.kinds:
             kinds.add(kind)
+        await stack.enter_async_context(upgrading(below))
         await stack.enter_async_context(engine)
         await _announce(client, config)
-        await stack.enter_async_context(_api(config, client, kinds, runtime, engine, instance))
+        rotation = Rotation(store, kinds, keyring, source)
+        await stack.enter_async_context(rotation.running())
+        api = _api(config, client, below.store, kinds, runtime, engine, rotation, instance)
+        await stack.enter_async_context(api)
         yield engine
 
 
@@ -83,16 +108,30 @@ def _store(config: Config) -> Store:
     return SQLiteStore(config.server.state_dir / "store.db", durability=config.store.durability)
 
 
-def _controllers(config: Config, runtime: Runtime) -> Sequence[Controller[Any]]:
+def _controllers(config: Config, client: Client, runtime: Runtime) -> Sequence[Controller[Any]]:
     state, node = config.server.state_dir, config.server.node_name
     is_process = config.runtime.adapter == "process"
     default_class = "process" if is_process else config.runtime.default_class
     return (
         AppController(),
         VersionController(),
-        SandboxController(runtime, node=node, logs=state / "logs", default_class=default_class),
+        SandboxController(
+            runtime,
+            node=node,
+            logs=state / "logs",
+            default_class=default_class,
+            secrets=NodeSecrets(client, node),
+        ),
         DiskController(state / "disks", node=node),
     )
+
+
+def _across(
+    known: Sequence[type[Entity[Any, Any]]], kinds: Sequence[type[Entity[Any, Any]]]
+) -> Sequence[Controller[Any]]:
+    """Return what works with every kind there is, those without a controller included."""
+    every = tuple(kind.entity for kind in Kinds((*known, *kinds)).all_stored())
+    return (ProjectController(every), *collectors(every))
 
 
 def _mutators(config: Config) -> Mutators:
@@ -108,7 +147,7 @@ def _mutators(config: Config) -> Mutators:
     return (bind,)
 
 
-async def _announce(client: StoreClient, config: Config) -> None:
+async def _announce(client: Client, config: Config) -> None:
     """Make the project that is always there, and the node known."""
     await client.ensure(Project.new("default"))
     node = await client.ensure(Node.new(config.server.node_name))
@@ -119,10 +158,12 @@ async def _announce(client: StoreClient, config: Config) -> None:
 
 def _api(
     config: Config,
-    client: StoreClient,
+    client: Client,
+    store: Store,
     kinds: Kinds,
     runtime: Runtime,
     engine: Engine,
+    rotation: Rotation,
     instance: str,
 ) -> RpcServer:
     owner, state = os.geteuid(), config.server.state_dir
@@ -135,7 +176,16 @@ def _api(
     services = (
         EntityService(client, kinds, owner=owner),
         LogService(client, state / "logs", owner=owner),
-        AdminService(runtime, engine.health, facts=facts, scratch=state / "uploads", owner=owner),
+        AdminService(
+            runtime,
+            engine.health,
+            store=store,
+            kinds=kinds,
+            facts=facts,
+            scratch=state / "uploads",
+            owner=owner,
+        ),
+        KeyService(rotation, owner=owner),
     )
     methods = {name: method for one in services for name, method in one.methods().items()}
     return RpcServer(config.socket, methods)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miren.base.yaml import MAX_DEPTH, parse
+from miren.base.nesting import MAX_DEPTH
+from miren.base.yaml import parse
 
 
 def value_of(text: str, file: str = "f.yaml") -> object:

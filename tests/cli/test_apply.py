@@ -106,7 +106,8 @@ def test_fields_of_another_manager_are_a_conflict(server: Server, tmp_path: Path
     assert done.code == 4
     assert "size" in done.err
     assert "--force" in done.err
-    assert server.cli("apply", "-f", file, "--manager", "other", "--force").code == 0
+    for words in (["--manager", "other", "--force"], ["--field-manager=b", "--force-conflicts"]):
+        assert server.cli("apply", "-f", file, *words).code == 0
 
 
 def test_what_the_server_refuses_is_shown_where_it_stands(server: Server, tmp_path: Path) -> None:

@@ -71,6 +71,43 @@ def test_files_are_undone_backwards(server: Server, tmp_path: Path) -> None:
     assert server.cli("delete", "-f", file, "--ignore-not-found").code == 0
 
 
+def test_entities_are_selected_to_be_deleted(server: Server) -> None:
+    server.make_project("chosen")
+    for name, tier in (("r1", "x"), ("r2", "y"), ("r3", "x")):
+        metadata = {"name": name, "project": "chosen", "labels": {"tier": tier}}
+        server.ok("Create", entity={"kind": "Role", "metadata": metadata})
+    dry = server.cli("delete", "roles", "-p", "chosen", "--all", "--dry-run=server")
+    assert dry.lines == [f"role/{name} deleted (dry run)" for name in ("r1", "r2", "r3")]
+    done = server.cli("delete", "roles", "-p", "chosen", "-l", "tier in (x)")
+    assert done.out == "role/r1 deleted\nrole/r3 deleted\n"
+    assert server.cli("delete", "roles", "-p", "chosen", "--all").out == "role/r2 deleted\n"
+    nothing = server.cli("delete", "roles", "-p", "chosen", "--all")
+    assert (nothing.code, nothing.out, nothing.err) == (0, "", "nothing to delete\n")
+    for words in (["roles", "r1", "--all"], ["roles", "--all", "-l", "a=b"], ["--all"]):
+        assert server.cli("delete", *words).code == 2
+
+
+def test_only_what_was_meant_is_deleted(server: Server) -> None:
+    made = server.ok("Create", entity={**ROLE, "metadata": {"name": "meant"}})["entity"]
+    uid, version = made["metadata"]["uid"], made["metadata"]["resourceVersion"]
+    assert server.cli("delete", "role/meant", "--uid", "another").code == 4
+    assert server.cli("delete", "role/meant", "--revision", "1").code == 4
+    assert server.cli("delete", "roles", "--all", "--uid", uid).code == 2
+    done = server.cli("delete", "role/meant", "--uid", uid, "--revision", version)
+    assert done.out == "role/meant deleted\n"
+
+
+def test_an_owner_can_wait_for_what_it_owns(server: Server) -> None:
+    owner = server.ok("Create", entity={"kind": "Service", "metadata": {"name": "o"}})["entity"]
+    for name in ("e1", "e2"):
+        endpoints = {"kind": "Endpoints", "metadata": {"name": name}, "spec": {"service": "o"}}
+        made = server.ok("Create", entity=endpoints)["entity"]
+        assert made["metadata"]["ownerReferences"][0]["uid"] == owner["metadata"]["uid"]
+    done = server.cli("delete", "service/o", "--cascade=foreground", "--wait=false")
+    assert done.out == "service/o is being deleted\n"
+    assert server.cli("delete", "service/o", "--cascade=sideways").code == 2
+
+
 def test_names_and_files_exclude_each_other(server: Server, tmp_path: Path) -> None:
     assert server.cli("delete", "role/x", "-f", tmp_path).code == 2
     assert server.cli("delete").code == 2

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
+from typing import Any
 
 import yaml
 
+from miren.base.errors import Compacted
+from miren.cli.listing import list_all
+from miren.rpc.calls import Calls
 from tests.servers import MIREN, Server, disk, sandbox
 
 
@@ -81,7 +86,10 @@ def test_labels_and_fields_select(server: Server) -> None:
     assert names("-l", "tier=none") == []
     assert names("--field-selector", "status.phase=ready", "-l", "tier=back") == ["disk/b2"]
     assert names("--field-selector", "status.phase=failed") == []
-    for words in (["-l", "tier"], ["-l", "tier!=x"], ["--field-selector", "spec.size=1Gi"]):
+    assert names("-l", "tier in (front, none)") == ["disk/a1", "disk/c3"]
+    assert names("-l", "tier,tier!=front") == ["disk/b2"]
+    assert names("-l", "tier notin (front,back)") == names("-l", "!tier") == []
+    for words in (["-l", "a b"], ["--field-selector", "spec.size=1Gi"], ["--field-selector", "a"]):
         assert server.cli("get", "disks", *words).code == 2
 
 
@@ -186,3 +194,99 @@ def test_kinds_are_listed(server: Server) -> None:
     done = server.cli("api-resources")
     assert done.code == 0
     assert any(line.split()[:2] == ["sandboxes", "sb"] for line in done.lines)
+
+
+def test_what_was_is_shown(server: Server) -> None:
+    made = server.ok("Create", entity=disk("was", labels={"at": "first"}))["entity"]
+    then = made["metadata"]["resourceVersion"]
+    server.ok("Patch", kind="disk", name="was", patch={"metadata": {"labels": {"at": "last"}}})
+    done = server.cli("get", "disk/was", "--revision", then, "-o", "json")
+    assert json.loads(done.out)["metadata"]["labels"] == {"at": "first"}
+    assert server.cli("get", "disk/was", "--revision", then).lines[1].startswith("was ")
+    early = server.cli("get", "disk/was", "--revision", str(int(then) - 1))
+    assert early.code == 3
+    assert f"disk/was did not exist at revision {int(then) - 1}" in early.err
+    assert server.cli("get", "disk/was", "--revision", "99999999").code in (1, 2, 3)
+    for words in (["disks", "--revision", then], ["disk/was", "--revision", "x"]):
+        assert server.cli("get", *words).code == 2
+
+
+def test_what_refers_to_one_is_selected(server: Server) -> None:
+    server.make_project("pointing")
+    server.ok("Create", entity=disk("data", project="pointing"))
+    for name, volumes in (("with", [{"disk": "data", "path": "/x"}]), ("without", [])):
+        document = sandbox(name, project="pointing")
+        document["spec"]["volumes"] = volumes
+        server.ok("Create", entity=document)
+    words = ["get", "sb", "-p", "pointing", "-o", "name", "--refers-to"]
+    assert server.cli(*words, "disk/data").lines == ["sandbox/with"]
+    assert server.cli(*words, "disk/pointing/data").lines == ["sandbox/with"]
+    assert server.cli(*words, "disk/other/data").lines == []
+    assert server.cli(*words, "disk/data", "--tag", "none").lines == []
+    for wrong in ("data", "disk/", "a/b/c/d"):
+        assert server.cli(*words, wrong).code == 2
+    assert server.cli("get", "sb", "--tag", "x").code == 2
+    told = server.cli("describe", "disk/data", "-p", "pointing")
+    place = told.lines.index("Referred by:")
+    assert "  sandbox/with (spec.volumes.disk)" in told.lines[place:]
+
+
+def test_wide_tables_labels_and_managers_come_when_asked_for(server: Server) -> None:
+    server.ok("Apply", document=disk("shown", labels={"a": "b"}), manager="ann")
+    wide = server.cli("get", "disk/shown", "-o", "wide", "--show-labels")
+    assert wide.lines[0].split()[-2:] == ["OWNER", "LABELS"]
+    assert wide.lines[1].split()[-2:] == ["-", "a=b"]
+    managed = [{"manager": "ann", "fields": ["/metadata/labels/a", "/spec/size"]}]
+    for words in (["disk/shown"], ["disks", "-l", "a=b"]):
+        done = server.cli("get", *words, "-o", "yaml", "--show-managed-fields")
+        assert yaml.safe_load(done.out)["metadata"]["managedFields"] == managed
+        assert "managedFields" not in server.cli("get", *words, "-o", "yaml").out
+        assert server.cli("get", *words, "--show-managed-fields").code == 2
+
+
+def test_long_lists_are_read_in_chunks_and_shown_as_one(server: Server) -> None:
+    server.make_project("long")
+    for number in range(7):
+        server.ok("Create", entity=disk(f"d{number}", project="long"))
+    words = ["get", "disks", "-p", "long"]
+    whole = server.cli(*words, "--chunk-size", "0", "-o", "name")
+    for chunk in ("1", "3", "7", "500"):
+        assert server.cli(*words, "--chunk-size", chunk, "-o", "name").out == whole.out
+    table = server.cli(*words, "--chunk-size", "2")
+    assert [line.split()[0] for line in table.lines] == ["NAME", *(f"d{n}" for n in range(7))]
+    assert server.cli(*words, "--chunk-size", "some").code == 2
+
+
+def test_several_kinds_are_tables_of_their_own(server: Server) -> None:
+    server.make_project("several")
+    server.ok("Create", entity=disk("d", project="several"))
+    role = {"kind": "Role", "metadata": {"name": "r", "project": "several"}}
+    server.ok("Create", entity=role)
+    done = server.cli("get", "disks,sb,roles", "-p", "several")
+    assert [line.split()[0] if line else "" for line in done.lines] == [
+        "NAME",
+        "d",
+        "",
+        "NAME",
+        "r",
+    ]
+    assert done.err == "no sandboxes in project 'several'\n"
+    named = server.cli("get", "roles,disks", "-p", "several", "-o", "name")
+    assert named.lines == ["role/r", "disk/d"]
+
+
+class Forgetful(Calls):
+    """Answers lists of numbers in pages, and has forgotten the first page's revision."""
+
+    def call(
+        self, method: str, request: Mapping[str, Any], *, timeout: float | None = None
+    ) -> dict[str, Any]:
+        if request["token"] == "late":
+            raise Compacted("revision 1 is no longer kept", oldest=2)
+        limit = request["limit"]
+        return {"items": list(range(limit or 5)), "token": "late" if limit else ""}
+
+
+def test_a_list_whose_revision_is_gone_meanwhile_is_read_in_one() -> None:
+    found = list_all(Forgetful("unix:///nowhere"), {"kind": "disk"}, chunk=2)
+    assert found["items"] == [0, 1, 2, 3, 4]

@@ -54,6 +54,11 @@ def imported(*words: str) -> tuple[int, set[str]]:
         "api-resources",
         "wait disk/light --for condition=Ready",
         "delete role/none --ignore-not-found",
+        "delete roles -l no=such",
+        "get disks -l tier,a!=b --refers-to disk/light",
+        "label disk/light light=1 --overwrite",
+        "annotate disk/light light-",
+        'patch disk/light -p {"spec":{"size":"1Gi"}}',
         "--help",
     ],
 )

@@ -5,6 +5,7 @@ A backend's test class derives from `StoreContract` and overrides the fixture `o
 
 from __future__ import annotations
 
+from tests.contracts.store_leases import LeaseContract
 from tests.contracts.store_reading import ReadingContract
 from tests.contracts.store_transactions import TransactionContract
 from tests.contracts.store_watching import WatchContract
@@ -12,5 +13,5 @@ from tests.contracts.store_watching import WatchContract
 __all__ = ["StoreContract"]
 
 
-class StoreContract(ReadingContract, TransactionContract, WatchContract):
+class StoreContract(ReadingContract, TransactionContract, WatchContract, LeaseContract):
     """Everything `miren.entities.store.api` promises."""

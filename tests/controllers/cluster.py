@@ -17,6 +17,7 @@ from miren.entities.client import Client
 from miren.entities.entity import Condition, Entity
 from miren.entities.gen import KINDS, Sandbox
 from miren.entities.gen.compute import SandboxPhase
+from miren.entities.keyring import Keyring
 from miren.entities.kinds import Kinds
 from miren.entities.store.memory import MemoryStore
 from miren.entities.store_client import StoreClient
@@ -24,6 +25,7 @@ from miren.reconcile.engine import Engine
 from miren.reconcile.testing import VirtualLoop
 from miren.runtime.api import ContainerId
 from miren.runtime.fake import FakeRuntime
+from miren.server.secrets import NodeSecrets
 
 
 @dataclass
@@ -59,8 +61,13 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(folder: Path, runtime: FakeRuntime | None = None) -> AsyncIterator[Cluster]:
-    """Run all controllers on a fresh store; `runtime` may already hold containers."""
+async def cluster(
+    folder: Path, runtime: FakeRuntime | None = None, *, keyring: Keyring | None = None
+) -> AsyncIterator[Cluster]:
+    """Run all controllers on a fresh store; `runtime` may already hold containers.
+
+    With a keyring the node can read secrets.
+    """
     fake = runtime or FakeRuntime()
     fake.add_image("hello")
     loop = asyncio.get_running_loop()
@@ -74,14 +81,18 @@ async def cluster(folder: Path, runtime: FakeRuntime | None = None) -> AsyncIter
                 return port
         return None
 
-    controllers: list[Any] = [
-        AppController(),
-        VersionController(),
-        SandboxController(fake, node="n1", logs=folder / "logs", probe=probe),
-        DiskController(folder / "disks", node="n1"),
-    ]
     async with MemoryStore() as store:
-        client = StoreClient(store=store, kinds=Kinds(KINDS), now=loop.now, mutators=[_bind])
+        client = StoreClient(
+            store=store, kinds=Kinds(KINDS), now=loop.now, mutators=[_bind], keyring=keyring
+        )
+        secrets = None if keyring is None else NodeSecrets(client, "n1")
+        logs = folder / "logs"
+        controllers: list[Any] = [
+            AppController(),
+            VersionController(),
+            SandboxController(fake, node="n1", logs=logs, secrets=secrets, probe=probe),
+            DiskController(folder / "disks", node="n1"),
+        ]
         async with Engine(client, controllers, now=loop.now):
             yield Cluster(client, fake, store)
 

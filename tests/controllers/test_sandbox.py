@@ -196,7 +196,7 @@ def test_what_cannot_run_says_why_and_what_to_do(tmp_path: Path) -> None:
             for name, spec, reason, words in (
                 ("class", {}, "RuntimeClassUnavailable", "no runtime class 'runsc'"),
                 ("two", {"containers": two}, "Unsupported", "several containers"),
-                ("secret", {"containers": secret}, "Unsupported", "secrets cannot be read yet"),
+                ("secret", {"containers": secret}, "Unsupported", "secrets cannot be read here"),
                 ("image", {"containers": [{"image": "nope"}]}, "ImageNotFound", "nope"),
             ):
                 chosen = {} if name == "class" else {"runtime_class": "runc"}

@@ -12,7 +12,9 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")],
 )
 #: What a block can be; a word of another kind would be a block that nothing runs.
-LANGUAGES = frozenset({"sh", "console", "yaml", "yaml invalid", "python", "text"})
+LANGUAGES = frozenset(
+    {"sh", "console", "yaml", "yaml invalid", "schema", "python", "toml", "text"},
+)
 
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -10,8 +10,22 @@ from hypothesis import strategies as st
 
 from miren.base.errors import InvalidInput
 from miren.base.quantities import Duration, Quantity
-from miren.entities.model import Base64, Json, Labels, Map, Model, Ref, field
+from miren.entities.attributes import attributes, values_at
+from miren.entities.entity import Entity
+from miren.entities.model import (
+    Base64,
+    Json,
+    Labels,
+    Map,
+    Model,
+    Options,
+    Ref,
+    field,
+    renamed,
+    wire_names,
+)
 from miren.entities.reading import expand, read
+from miren.entities.secrets import SecretText
 
 
 class Port(Model, shorthand="port"):
@@ -129,3 +143,132 @@ def test_a_shorthand_does_not_pass_to_models_below() -> None:
     assert Below.__shorthand__ == "port"
     assert read(Below, {"port": 1}).more == 0
     assert Decimal(1) == Quantity("1")
+
+
+class Renamed(Model, alias_generator=renamed({"image": "container_image", "log_level": "Level"})):
+    image: str = "x"
+    log_level: str = ""
+    from_: str = ""
+    model_dump_: int = 0
+
+
+def test_the_name_on_the_wire_is_the_alias() -> None:
+    assert wire_names(Renamed) == {
+        "image": "container_image",
+        "log_level": "Level",
+        "from_": "from",
+        "model_dump_": "modelDump",
+    }
+    value = Renamed(image="i", from_="f").model_dump(mode="json", exclude_unset=True)
+    assert value == {"container_image": "i", "from": "f"}
+
+
+@pytest.mark.parametrize("spelling", ["log_level", "logLevel", "Level"])
+def test_input_takes_the_wire_name_the_python_name_and_its_camel_case(spelling: str) -> None:
+    assert read(Renamed, {spelling: "info"}).log_level == "info"
+
+
+@pytest.mark.parametrize("spelling", ["Image", "containerImage", "loglevel", "from__"])
+def test_input_takes_no_other_spelling(spelling: str) -> None:
+    with pytest.raises(InvalidInput, match="unknown attribute"):
+        read(Renamed, {spelling: "x"})
+
+
+class Leaf(Model):
+    size: int = field(default=1, indexed=True, immutable=True)
+
+
+class DeepSpec(Model):
+    leaves: Map[Map[tuple[Leaf, ...]]] = field(default={}, immutable=True, indexed=True)
+    names: Map[str] = field(default={}, indexed=True, immutable=True)
+    labels: Labels = field(default={}, indexed=True, immutable=True)
+
+
+class DeepStatus(Model):
+    pass
+
+
+class Deep(Entity[DeepSpec, DeepStatus], api="example.dev/v1"):
+    pass
+
+
+def test_options_of_a_map_are_for_the_whole_or_for_each_value() -> None:
+    found = {known.path: known.options for known in attributes(Deep.kind)}
+    assert found == {
+        ("spec", "leaves"): Options(immutable=True),
+        ("spec", "leaves", "*", "*"): Options(indexed=True),
+        ("spec", "leaves", "*", "*", "size"): Options(indexed=True, immutable=True),
+        ("spec", "names"): Options(immutable=True),
+        ("spec", "names", "*"): Options(indexed=True),
+        ("spec", "labels"): Options(immutable=True),
+        ("spec", "labels", "*="): Options(indexed=True),
+    }
+    dotted = {known.dotted for known in attributes(Deep.kind)}
+    assert dotted == {"spec.leaves", "spec.leaves.size", "spec.names", "spec.labels"}
+
+
+def test_values_are_found_in_lists_maps_and_labels() -> None:
+    document = {
+        "leaves": {"a": {"b": [{"size": 1}, {"size": 2}]}, "c": {"d": [{"size": 3}]}},
+        "labels": {"a": "b", "c": "d"},
+        "key": {"z": True, "a": 1},
+        "none": None,
+    }
+    assert list(values_at(document, ("leaves", "*", "*", "size"))) == ["1", "2", "3"]
+    assert list(values_at(document, ("labels", "*="))) == ["a=b", "c=d"]
+    assert list(values_at(document, ("key",))) == ["a=1,z=true"]
+    assert list(values_at(document, ("none", "*"))) == []
+
+
+class Tree(Model):
+    branches: tuple[Tree, ...] = field(default=(), merge_key="name")
+    name: str = ""
+    leaf: Leaf | None = None
+
+
+class GardenSpec(Model):
+    tree: Tree | None = None
+
+
+class Garden(Entity[GardenSpec, DeepStatus], api="example.dev/v1"):
+    pass
+
+
+def test_options_inside_a_model_that_holds_itself_are_refused() -> None:
+    with pytest.raises(TypeError, match="Tree holds itself: size inside it has no options"):
+        attributes(Garden.kind)
+
+
+def test_options_that_would_have_no_effect_are_refused() -> None:
+    class Leased(Model):
+        owner: str = field(default="", session=True)
+
+    class Tagged(Model):
+        owner: str = field(default="", tags=("x",))
+
+    class Shown(Model):
+        password: SecretText | None = field(default=None, secret=True, indexed=True)
+
+    class Nothing(Model):
+        pass
+
+    class InSpec(Entity[Leased, Nothing], api="example.dev/v1"):
+        pass
+
+    class NoRef(Entity[Tagged, Nothing], api="example.dev/v1"):
+        pass
+
+    class Secretive(Entity[Shown, Nothing], api="example.dev/v1"):
+        pass
+
+    class InStatus(Entity[Nothing, Leased], api="example.dev/v1"):
+        pass
+
+    for kind, message in (
+        (InSpec.kind, "InSpec, spec.owner: session and bind_to are for attributes of a status"),
+        (NoRef.kind, "tags and on_delete are for references"),
+        (Secretive.kind, "a secret cannot be indexed"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            attributes(kind)
+    assert [known.dotted for known in attributes(InStatus.kind)] == ["status.owner"]

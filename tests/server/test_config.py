@@ -109,6 +109,10 @@ def test_every_typo_is_found_at_once_with_what_was_meant(tmp_path: Path) -> None
         ("[server]\nstate_dir = ''\n", "server.state_dir: must be a path"),
         ("[server]\nnode_name = 7\n", "server.node_name: must be a text"),
         ("[server\n", "server.toml"),
+        ("[secrets]\nkey_command = []\n", "secrets.key_command: must be a list of texts"),
+        ("[secrets]\nkey_command = ['a', 5]\n", "must be a list of texts"),
+        ("[secrets]\nkey_file = ''\n", "secrets.key_file: must be a path"),
+        ("[secrets]\nkey_file = 'a'\nkey_command = ['b']\n", "excludes secrets.key_command"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, text: str, told: str) -> None:
@@ -128,3 +132,13 @@ def test_a_named_file_must_be_there_and_be_text(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidInput, match=r"binary\.toml"):
         load(tmp_path / "binary.toml", environment={})
+
+
+def test_the_keys_come_from_a_file_or_from_a_command(tmp_path: Path) -> None:
+    found = config("[secrets]\nkey_file = '~/keys'\n", tmp_path).secrets
+    assert (found.key_file, found.key_command) == (tmp_path / "home/keys", ())
+    found = config("[secrets]\nkey_command = ['vault', 'read a']\n", tmp_path).secrets
+    assert (found.key_file, found.key_command) == (None, ("vault", "read a"))
+    env = {"MIREN_SECRETS_KEY_COMMAND": "vault 'read a'"}
+    assert config("", tmp_path, env=env).secrets.key_command == ("vault", "read a")
+    assert "must be a list of texts" in problems("", tmp_path, {"MIREN_SECRETS_KEY_COMMAND": "'"})

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import product, starmap
 
 import pytest
 
+from miren.entities.entity import OwnerReference
 from miren.entities.gen import Node, Sandbox
 from miren.entities.gen.compute import SandboxPhase
 from miren.server import tables
+from miren.server.tables import Look
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -40,8 +43,8 @@ def test_an_age_has_one_or_two_units(span: timedelta, text: str) -> None:
 
 
 def test_a_row_stands_under_its_headings() -> None:
-    columns = tables.columns(Sandbox.kind, with_project=False)
-    row = tables.row(sandbox(), with_project=False, now=NOW)
+    columns = tables.columns(Sandbox.kind, Look())
+    row = tables.row(sandbox(), Look(), now=NOW)
     shown = dict(zip(columns, row, strict=True))
     assert shown["NAME"] == "web"
     assert shown["PHASE"] == "running"
@@ -51,30 +54,42 @@ def test_a_row_stands_under_its_headings() -> None:
 
 
 def test_projects_are_shown_only_of_kinds_that_have_them() -> None:
-    assert tables.columns(Sandbox.kind, with_project=True)[0] == "PROJECT"
-    assert tables.row(sandbox(), with_project=True, now=NOW)[0] == "team"
-    assert "PROJECT" not in tables.columns(Node.kind, with_project=True)
-    assert tables.row(Node.new("n1"), with_project=True, now=NOW)[0] == "n1"
+    assert tables.columns(Sandbox.kind, Look(with_project=True))[0] == "PROJECT"
+    assert tables.row(sandbox(), Look(with_project=True), now=NOW)[0] == "team"
+    assert "PROJECT" not in tables.columns(Node.kind, Look(with_project=True))
+    assert tables.row(Node.new("n1"), Look(with_project=True), now=NOW)[0] == "n1"
 
 
 def test_the_end_of_an_entity_shows_in_its_phase() -> None:
     going = sandbox().with_metadata(deletion_timestamp=NOW)
-    place = tables.columns(Sandbox.kind, with_project=False).index("PHASE")
-    assert tables.row(going, with_project=False, now=NOW)[place] == "deleting"
-    assert tables.row(going, with_project=False, now=NOW, gone=True)[place] == "deleted"
+    place = tables.columns(Sandbox.kind, Look()).index("PHASE")
+    assert tables.row(going, Look(), now=NOW)[place] == "deleting"
+    assert tables.row(going, Look(), now=NOW, gone=True)[place] == "deleted"
 
 
 def test_every_row_of_every_kind_is_as_long_as_its_headings() -> None:
     for entity in (sandbox(), Node.new("n1")):
-        for with_project in (True, False):
-            columns = tables.columns(entity.kind, with_project=with_project)
-            row = tables.row(entity, with_project=with_project, now=NOW)
-            assert len(columns) == len(row)
+        for look in starmap(Look, product((True, False), repeat=3)):
+            columns = tables.columns(entity.kind, look)
+            assert len(columns) == len(tables.row(entity, look, now=NOW))
+
+
+def test_a_wide_table_cuts_nothing_and_names_owners() -> None:
+    owner = OwnerReference(api_version="miren.dev/v1alpha1", kind="App", name="shop", uid="u")
+    told = sandbox().with_metadata(owner_references=(owner,), labels={"a": "b", "c": ""})
+    told = told.with_status(told.status.model_copy(update={"reason": "why " * 100}))
+    look = Look(is_wide=True, with_labels=True)
+    shown = dict(
+        zip(tables.columns(Sandbox.kind, look), tables.row(told, look, now=NOW), strict=True)
+    )
+    assert shown["REASON"] == "why " * 100
+    assert shown["OWNER"] == "app/shop"
+    assert shown["LABELS"] == "a=b,c="
 
 
 def test_a_long_cell_is_cut_so_that_its_line_stays_readable() -> None:
     told = sandbox()
     told = told.with_status(told.status.model_copy(update={"reason": "why " * 100}))
-    reason = tables.row(told, with_project=False, now=NOW)[-2]
+    reason = tables.row(told, Look(), now=NOW)[-2]
     assert len(reason) == 72
     assert reason.endswith("…")

@@ -52,17 +52,17 @@ def test_an_entity_that_nothing_holds_is_gone_at_once(server: Server) -> None:
 
 
 def test_status_is_written_apart_from_the_spec(server: Server) -> None:
-    entity = {"kind": "Project", "metadata": {"name": "team"}, "spec": {"owner": "ann"}}
+    entity = {"kind": "Service", "metadata": {"name": "team"}, "spec": {"addresses": ["a"]}}
     made = server.ok("Create", entity=entity)["entity"]
-    changed = {**made, "spec": {"owner": "bob"}, "status": {"phase": "active"}}
+    changed = {**made, "spec": {"addresses": ["b"]}, "status": {"address": "a"}}
     written = server.ok("UpdateStatus", entity=changed)["entity"]
-    assert written["status"] == {"phase": "active"}
-    assert written["spec"] == {"owner": "ann"}
+    assert written["status"] == {"address": "a"}
+    assert written["spec"]["addresses"] == ["a"]
     assert written["metadata"]["generation"] == 1
-    again = {**written, "spec": {"owner": "bob"}, "status": {"phase": "terminating"}}
+    again = {**written, "spec": {"addresses": ["b"]}, "status": {"address": "b"}}
     updated = server.ok("Update", entity=again)["entity"]
-    assert updated["status"] == {"phase": "active"}
-    assert updated["spec"] == {"owner": "bob"}
+    assert updated["status"] == {"address": "a"}
+    assert updated["spec"]["addresses"] == ["b"]
 
 
 def test_apply_says_created_then_unchanged_then_configured(server: Server) -> None:
@@ -85,9 +85,9 @@ def test_apply_says_created_then_unchanged_then_configured(server: Server) -> No
 def test_a_dry_run_of_create_and_update_stores_nothing(server: Server) -> None:
     server.ok("Create", entity=disk("dry"), dryRun=True)
     assert server.call("Get", kind="disk", name="dry").status == 404
-    made = server.ok("Create", entity={"kind": "Project", "metadata": {"name": "dry"}})["entity"]
-    server.ok("Update", entity={**made, "spec": {"owner": "ann"}}, dryRun=True)
-    assert server.ok("Get", kind="project", name="dry")["entity"] == made
+    made = server.ok("Create", entity={"kind": "Service", "metadata": {"name": "dry"}})["entity"]
+    server.ok("Update", entity={**made, "spec": {"addresses": ["a"]}}, dryRun=True)
+    assert server.ok("Get", kind="service", name="dry")["entity"] == made
 
 
 def test_a_list_is_at_one_revision_and_can_be_selected(server: Server) -> None:
@@ -149,6 +149,7 @@ def test_kinds_are_told_with_all_their_names(server: Server) -> None:
         "apiVersion": "miren.dev/v1alpha1",
         "scope": "project",
         "doc": kinds["Sandbox"]["doc"],
+        "references": [{"path": "spec.volumes.disk", "to": ["Disk"], "owner": False}],
     }
     assert kinds["Node"]["scope"] == "cluster"
     assert kinds["Sandbox"]["doc"]

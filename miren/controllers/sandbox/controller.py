@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from miren.base.errors import InvalidInput, MirenError, RuntimeFailure
+from miren.controllers.sandbox.environment import Secrets, environment, secrets_named
 from miren.controllers.sandbox.lifecycle import (
     ENDED,
     Step,
@@ -20,7 +21,7 @@ from miren.controllers.sandbox.lifecycle import (
 from miren.controllers.sandbox.plan import container_spec, is_current, log_path, tcp_ports
 from miren.controllers.sandbox.readiness import Probe, first_silent_port
 from miren.entities.client import Client
-from miren.entities.gen import Disk, Sandbox
+from miren.entities.gen import Disk, Sandbox, Secret
 from miren.entities.gen.compute import SandboxPhase, SandboxStatus
 from miren.entities.gen.storage import DiskPhase
 from miren.reconcile.context import Context
@@ -58,12 +59,14 @@ class SandboxController(
         node: str,
         logs: Path,
         default_class: str = "runsc",
+        secrets: Secrets | None = None,
         probe: Probe = first_silent_port,
     ) -> None:
         self._runtime = runtime
         self._node = node
         self._logs = logs
         self._default_class = default_class
+        self._secrets = secrets
         self._probe_ports = probe
 
     @index
@@ -76,6 +79,16 @@ class SandboxController(
         """Find the sandboxes that mount a disk."""
         for volume in sandbox.spec.volumes:
             yield f"{volume.disk.project or sandbox.project}/{volume.disk.name}"
+
+    @index
+    def by_secret(self, sandbox: Sandbox) -> Iterable[str]:
+        """Find the sandboxes whose containers take something from a Secret."""
+        return {f"{sandbox.project}/{name}" for name in secrets_named(sandbox)}
+
+    @watches(Secret)
+    def takers(self, secret: Secret) -> Iterable[Key[Sandbox]]:
+        """A Secret that appears lets the sandboxes go on that wait for it."""
+        return (Key.of(sandbox) for sandbox in self.by_secret[f"{secret.project}/{secret.name}"])
 
     @watches(Disk)
     def users(self, disk: Disk) -> Iterable[Key[Sandbox]]:
@@ -172,6 +185,7 @@ class SandboxController(
             log=log_path(self._logs, sandbox),
             runtime_class=runtime_class,
             mounts=mounts,
+            env=await environment(sandbox, self._secrets),
         )
         image = await self._runtime.ensure_image(spec.image)
         try:

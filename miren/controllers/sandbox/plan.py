@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from miren.entities.gen import Sandbox
@@ -18,11 +18,16 @@ SPEC_LABEL = "miren.dev/spec"
 
 
 def container_spec(
-    sandbox: Sandbox, *, log: Path, runtime_class: str, mounts: Iterable[Mount]
+    sandbox: Sandbox,
+    *,
+    log: Path,
+    runtime_class: str,
+    mounts: Iterable[Mount],
+    env: Mapping[str, str],
 ) -> ContainerSpec:
-    """Return the container of the sandbox's current attempt.
+    """Return the container of the sandbox's current attempt, with `env` as its environment.
 
-    Raises Permanent for what cannot be run: several containers, values from secrets.
+    Raises Permanent for what cannot be run: several containers.
     """
     if len(sandbox.spec.containers) != 1:
         raise Permanent(
@@ -30,14 +35,6 @@ def container_spec(
             reason="Unsupported",
         )
     (container,) = sandbox.spec.containers
-    env = {}
-    for name, value in container.env.items():
-        if value.secret is not None:
-            raise Permanent(
-                f"{name} comes from the secret {value.secret}: secrets cannot be read yet",
-                reason="Unsupported",
-            )
-        env[name] = value.value or ""
     return ContainerSpec(
         id=ContainerId(sandbox.uid, sandbox.status.attempt),
         image=container.image,

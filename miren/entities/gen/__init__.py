@@ -8,7 +8,7 @@ from miren.entities.entity import Entity
 from .compute import Node, Pool, RuntimeClass, Sandbox
 from .core import App, AppVersion, Deployment
 from .ingress import Route
-from .meta import Project, Role, RoleBinding
+from .meta import Project, Role, RoleBinding, Secret
 from .network import Endpoints, NetworkPolicy, Service
 from .storage import Disk, DiskClass, DiskLease, DiskMount, DiskSnapshot
 
@@ -32,6 +32,7 @@ __all__ = [
     "Route",
     "RuntimeClass",
     "Sandbox",
+    "Secret",
     "Service",
 ]
 
@@ -48,6 +49,7 @@ KINDS: tuple[type[Entity[Any, Any]], ...] = (
     Project,
     Role,
     RoleBinding,
+    Secret,
     Service,
     Endpoints,
     NetworkPolicy,

@@ -8,7 +8,8 @@ from typing import Literal, Self
 from miren.entities.arguments import document, metadata
 from miren.entities.entity import Entity, Partial
 from miren.entities.kinds import Column, Scope
-from miren.entities.model import Model, Ref, field
+from miren.entities.model import Map, Model, Ref, field
+from miren.entities.secrets import SecretText
 
 __all__ = [
     "Project",
@@ -25,6 +26,9 @@ __all__ = [
     "RoleStatus",
     "Rule",
     "RuleVerb",
+    "Secret",
+    "SecretSpec",
+    "SecretStatus",
 ]
 
 
@@ -198,7 +202,12 @@ class Role(
 class RoleBindingSpec(Model):
     """What the user wants of a RoleBinding."""
 
-    role: Ref["Role"] = field(immutable=True, to=("Role",), doc="The role that is given.")
+    role: Ref["Role"] = field(
+        immutable=True,
+        on_delete="restrict",
+        to=("Role",),
+        doc="The role that is given.",
+    )
     subjects: tuple[RoleBindingSubject, ...] = field(
         default=(),
         merge_key="name",
@@ -250,4 +259,52 @@ class RoleBinding(
         """Return only what is named here, for apply; None leaves an attribute out."""
         known = metadata(name, project=project, labels=labels, annotations=annotations)
         given = document(known, role=role, subjects=subjects)
+        return Partial(cls, given)
+
+
+class SecretSpec(Model):
+    """What the user wants of a Secret."""
+
+    data: Map[SecretText] = field(default={}, secret=True, doc="The texts by their keys.")
+
+
+class SecretStatus(Model):
+    """What controllers saw of a Secret."""
+
+
+class Secret(
+    Entity[SecretSpec, SecretStatus],
+    api="miren.dev/v1alpha1",
+    aliases=("dev.miren.meta/v1alpha",),
+):
+    """Texts that nobody may see, such as passwords; containers name them in their environment."""
+
+    @classmethod
+    def new(  # type: ignore[override]  # only this kind's attributes
+        cls,
+        name: str,
+        *,
+        project: str = "",
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        data: Mapping[str, SecretText | str] | None = None,
+    ) -> Self:
+        """Return a complete Secret; raise InvalidInput with every problem."""
+        known = metadata(name, project=project, labels=labels, annotations=annotations)
+        given = document(known, data=data)
+        return cls.from_document(given)
+
+    @classmethod
+    def partial(  # type: ignore[override]  # only this kind's attributes
+        cls,
+        name: str,
+        *,
+        project: str = "",
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        data: Mapping[str, SecretText | str] | None = None,
+    ) -> Partial[Self]:
+        """Return only what is named here, for apply; None leaves an attribute out."""
+        known = metadata(name, project=project, labels=labels, annotations=annotations)
+        given = document(known, data=data)
         return Partial(cls, given)

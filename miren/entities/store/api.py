@@ -2,7 +2,8 @@
 
 A store holds keys in order. Every transaction that writes makes one new revision, whatever the
 number of keys. Reads are linearizable. A watch from revision R sees every later revision whole,
-in order, exactly once.
+in order, exactly once. Keys put with a lease are deleted when the lease ends, which it does
+unless somebody keeps it alive.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import NewType, Protocol, Self
 
 __all__ = [
+    "NO_LEASE",
     "Bookmark",
     "Compare",
     "Delete",
     "Get",
     "KeyRange",
     "KeyValue",
+    "Lease",
+    "LeaseStatus",
     "Operation",
     "Page",
     "Put",
@@ -30,6 +34,13 @@ __all__ = [
     "Target",
     "TransactionResult",
 ]
+
+
+#: Names a lease; a store never gives the same one twice.
+Lease = NewType("Lease", int)
+
+#: What a key has that stays until it is deleted.
+NO_LEASE = Lease(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +66,17 @@ class KeyRange:
 
 @dataclass(frozen=True, slots=True)
 class KeyValue:
-    """A key's value and history: `version` counts its writes since it was created, from 1."""
+    """A key's value and history: `version` counts its writes since it was created, from 1.
+
+    `lease` is the one that its last write attached it to.
+    """
 
     key: str
     value: bytes
     create_revision: int
     mod_revision: int
     version: int
+    lease: Lease = NO_LEASE
 
 
 class Target(StrEnum):
@@ -112,10 +127,11 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write one key."""
+    """Write one key, and attach it to `lease` in place of the one it had before."""
 
     key: str
     value: bytes
+    lease: Lease = NO_LEASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +198,15 @@ class Bookmark:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseStatus:
+    """How long a lease lasts in all and from now on, in seconds, and what is attached to it."""
+
+    ttl: float
+    remaining: float
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StoreStatus:
     """`uuid` tells one store's history from another's; `compacted` is the newest revision lost."""
 
@@ -233,7 +258,8 @@ class Store(Protocol):
         """Run `then` if every comparison holds, else `otherwise`, as one step.
 
         A branch may write a key once; InvalidInput otherwise. A branch that changes no key
-        (only reads, or deletes of nothing) makes no revision.
+        (only reads, or deletes of nothing) makes no revision. Raises NotFound, having written
+        nothing, when the branch that runs puts a key with a lease that has ended.
         """
         ...
 
@@ -247,6 +273,33 @@ class Store(Protocol):
         nobody. Bookmarks come at least once after the backlog is delivered, and whenever
         50 revisions passed that touch nothing in `range`.
         """
+        ...
+
+    async def grant(self, ttl: float) -> Lease:
+        """Return a new lease that lasts `ttl` seconds unless it is kept alive.
+
+        The store may grant longer; `lease` tells. After a restart of the store, every lease
+        lasts its whole time again. Raises InvalidInput for a time that is no time.
+        """
+        ...
+
+    async def keep_alive(self, lease: Lease) -> float:
+        """Let `lease` last its whole time from now on, and return that in seconds.
+
+        Makes no revision. Raises NotFound when the lease has expired or was revoked.
+        """
+        ...
+
+    async def revoke(self, lease: Lease) -> None:
+        """End `lease`: all keys attached to it are deleted, in one revision.
+
+        Expiry does the same. Keys beyond 65,535 take revisions of their own. Raises NotFound
+        when the lease has ended already.
+        """
+        ...
+
+    async def lease(self, lease: Lease) -> LeaseStatus:
+        """Return how long `lease` lasts and what it holds; raise NotFound when it has ended."""
         ...
 
     async def compact(self, revision: int) -> None:

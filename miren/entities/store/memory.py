@@ -2,8 +2,9 @@
 
 It keeps the newest value of every key and the events of every revision since the last
 compaction; an older state is the newest one with the events since undone. It uses neither
-threads nor I/O nor the clock, so a run under a virtual-time loop repeats exactly. What it
-holds outlives `async with`, as a file would: opening the same object again shows the same keys.
+threads nor I/O, and no clock but the loop's, so a run under a virtual-time loop repeats exactly.
+What it holds outlives `async with`, as a file would: opening the same object again shows the
+same keys.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import random
 from bisect import bisect_left, insort
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 from miren.base.errors import InvalidInput, Refused
@@ -23,6 +24,8 @@ from miren.entities.store.api import (
     Compare,
     KeyRange,
     KeyValue,
+    Lease,
+    LeaseStatus,
     Operation,
     Page,
     Revision,
@@ -30,13 +33,17 @@ from miren.entities.store.api import (
     StoreStatus,
     TransactionResult,
 )
+from miren.entities.store.leases import LeaseClock
 from miren.entities.store.rules import (
     FIRST_REVISION,
     Transaction,
     check_key,
     check_revision,
+    check_ttl,
     closed,
+    endings,
     evaluate,
+    new_lease,
     rest_of,
 )
 from miren.entities.store.watching import Fanout
@@ -44,24 +51,39 @@ from miren.entities.store.watching import Fanout
 __all__ = ["MemoryStore"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """What exists only while the store is open."""
+
+    fanout: Fanout
+    clock: LeaseClock
+
+
 class MemoryStore:
-    """A Store that lives as long as this object. `rng` seeds its uuid where runs must repeat."""
+    """A Store that lives as long as this object.
+
+    `rng` seeds its uuid and the names of its leases where runs must repeat.
+    """
 
     def __init__(self, rng: random.Random | None = None) -> None:
+        self._rng = rng
         self._uuid = new_uid(rng)
         self._data = _Data()
-        self._fanout: Fanout | None = None
+        self._open: _Open | None = None
 
     async def __aenter__(self) -> Self:
-        if self._fanout:
+        if self._open:
             raise Refused("the store is open already", hint="share the one that is open")
-        self._fanout = Fanout(self._data)
+        self._open = _Open(Fanout(self._data), LeaseClock(self._end))
+        for lease, ttl in self._data.leases.items():
+            self._open.clock.start(lease, ttl)
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        fanout, self._fanout = self._fanout, None
-        if fanout:
-            fanout.close()
+        opened, self._open = self._open, None
+        if opened:
+            opened.clock.close()
+            opened.fanout.close()
 
     async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
         """Keep the contract of `Store.get`."""
@@ -100,18 +122,39 @@ class MemoryStore:
     ) -> TransactionResult:
         """Keep the contract of `Store.transact`."""
         transaction = Transaction.checked(compares, then, otherwise)
-        fanout = await self._turn()
-        outcome = evaluate(transaction, self._data, self._data.newest)
-        if outcome.events:
-            self._data.record(outcome.events)
-            fanout.publish(self._data.newest, outcome.events)
-        return outcome.result
+        await self._turn()
+        return self._run(transaction)
 
     def watch(
         self, range: KeyRange, *, after: int
     ) -> AbstractAsyncContextManager[AsyncIterator[Revision | Bookmark]]:
         """Keep the contract of `Store.watch`."""
-        return self._opened().watch(range, after=after)
+        return self._opened().fanout.watch(range, after=after)
+
+    async def grant(self, ttl: float) -> Lease:
+        """Keep the contract of `Store.grant`."""
+        check_ttl(ttl)
+        opened = await self._turn()
+        lease = new_lease(self._rng)
+        self._data.leases[lease] = ttl
+        opened.clock.start(lease, ttl)
+        return lease
+
+    async def keep_alive(self, lease: Lease) -> float:
+        """Keep the contract of `Store.keep_alive`."""
+        return (await self._turn()).clock.keep_alive(lease)
+
+    async def revoke(self, lease: Lease) -> None:
+        """Keep the contract of `Store.revoke`."""
+        opened = await self._turn()
+        opened.clock.times(lease)
+        opened.clock.forget(lease)
+        self._end(lease)
+
+    async def lease(self, lease: Lease) -> LeaseStatus:
+        """Keep the contract of `Store.lease`."""
+        opened = await self._turn()
+        return LeaseStatus(*opened.clock.times(lease), self._data.leased(lease))
 
     async def compact(self, revision: int) -> None:
         """Keep the contract of `Store.compact`."""
@@ -123,12 +166,25 @@ class MemoryStore:
         await self._turn()
         return StoreStatus(self._uuid, self._data.newest, self._data.compacted)
 
-    def _opened(self) -> Fanout:
-        if self._fanout is None:
-            raise closed()
-        return self._fanout
+    def _run(self, transaction: Transaction) -> TransactionResult:
+        outcome = evaluate(transaction, self._data, self._data.newest)
+        if outcome.events:
+            self._data.record(outcome.events)
+            self._opened().fanout.publish(self._data.newest, outcome.events)
+        return outcome.result
 
-    async def _turn(self) -> Fanout:
+    def _end(self, lease: Lease) -> None:
+        """Delete what a lease that ended holds."""
+        del self._data.leases[lease]
+        for transaction in endings(self._data.leased(lease)):
+            self._run(transaction)
+
+    def _opened(self) -> _Open:
+        if self._open is None:
+            raise closed()
+        return self._open
+
+    async def _turn(self) -> _Open:
         """Let other tasks run first, as any real store does, so that races show in tests."""
         self._opened()
         await asyncio.sleep(0)
@@ -145,12 +201,20 @@ class _Data:
         self._keys: list[str] = []
         # Revision 1 is the birth of the store: it changed nothing.
         self._log: list[tuple[StoreEvent, ...]] = [()]
+        self.leases: dict[Lease, float] = {}  # how many seconds each lasts
+        self._leased: dict[Lease, set[str]] = {}  # the keys of those that have some
 
     def bounds(self) -> tuple[int, int]:
         return self.newest, self.compacted
 
     def read(self, key: str) -> KeyValue | None:
         return self._current.get(key)
+
+    def has_lease(self, lease: Lease) -> bool:
+        return lease in self.leases
+
+    def leased(self, lease: Lease) -> tuple[str, ...]:
+        return tuple(sorted(self._leased.get(lease, ())))
 
     def scan(self, range: KeyRange) -> list[KeyValue]:
         first = bisect_left(self._keys, range.start)
@@ -186,6 +250,7 @@ class _Data:
         self.newest += 1
         self._log.append(events)
         for event in events:
+            self._attach(event)
             if event.current is None:
                 del self._current[event.key]
                 del self._keys[bisect_left(self._keys, event.key)]
@@ -193,6 +258,16 @@ class _Data:
                 if event.previous is None:
                     insort(self._keys, event.key)
                 self._current[event.key] = event.current
+
+    def _attach(self, event: StoreEvent) -> None:
+        """Move the key from the lease it was attached to onto the one it is now."""
+        if event.previous and event.previous.lease:
+            keys = self._leased[event.previous.lease]
+            keys.remove(event.key)
+            if not keys:
+                del self._leased[event.previous.lease]
+        if event.current and event.current.lease:
+            self._leased.setdefault(event.current.lease, set()).add(event.key)
 
     def compact(self, revision: int) -> None:
         if revision <= self.compacted:

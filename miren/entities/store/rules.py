@@ -7,19 +7,24 @@ transaction means. Nothing here does I/O.
 
 from __future__ import annotations
 
+import math
+import random
+import secrets
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Protocol
 
-from miren.base.errors import Compacted, InvalidInput, Problem, Unavailable
+from miren.base.errors import Compacted, InvalidInput, NotFound, Problem, Unavailable
 from miren.entities.store.api import (
+    NO_LEASE,
     Compare,
     Delete,
     Get,
     KeyRange,
     KeyValue,
+    Lease,
     Operation,
     Put,
     StoreEvent,
@@ -34,8 +39,12 @@ __all__ = [
     "Transaction",
     "check_key",
     "check_revision",
+    "check_ttl",
     "closed",
+    "ended",
+    "endings",
     "evaluate",
+    "new_lease",
     "rest_of",
     "single_key",
 ]
@@ -45,6 +54,9 @@ FIRST_REVISION = 1
 
 # Stores number the changes inside a revision with 16 bits.
 MAX_CHANGES = 65_535
+
+# Some 285 years in seconds: what etcd grants at most.
+_LONGEST_TTL = 9_000_000_000.0
 
 
 class NewestState(Protocol):
@@ -56,6 +68,10 @@ class NewestState(Protocol):
 
     def scan(self, range: KeyRange) -> Sequence[KeyValue]:
         """Return the keys of `range`, in order."""
+        ...
+
+    def has_lease(self, lease: Lease) -> bool:
+        """Return whether `lease` was granted and has not ended."""
         ...
 
 
@@ -92,7 +108,8 @@ class Outcome:
 def evaluate(transaction: Transaction, state: NewestState, newest: int) -> Outcome:
     """Return what `transaction` does to a store that is at revision `newest`.
 
-    Raises InvalidInput when it would change more keys than one revision can hold.
+    Raises InvalidInput when it would change more keys than one revision can hold, NotFound
+    when it attaches a key to a lease that has ended.
     """
     succeeded = all(_holds(compare, state) for compare in transaction.compares)
     branch = _Branch(state, newest + 1)
@@ -119,8 +136,8 @@ class _Branch:
 
     def run(self, operation: Operation) -> tuple[KeyValue, ...]:
         match operation:
-            case Put(key, value):
-                self._put(key, value)
+            case Put():
+                self._put(operation)
                 return ()
             case Delete(range):
                 found = self._scan(range)
@@ -130,14 +147,18 @@ class _Branch:
             case Get(range):
                 return self._scan(range)
 
-    def _put(self, key: str, value: bytes) -> None:
+    def _put(self, put: Put) -> None:
+        key, lease = put.key, put.lease
+        if lease != NO_LEASE and not self._state.has_lease(lease):
+            raise ended(lease)
         old = self._state.read(key)
         current = KeyValue(
             key,
-            value,
+            put.value,
             create_revision=old.create_revision if old else self._revision,
             mod_revision=self._revision,
             version=old.version + 1 if old else 1,
+            lease=lease,
         )
         self.events[key] = StoreEvent(key, current, old)
 
@@ -219,6 +240,35 @@ def check_revision(revision: int, *, newest: int, compacted: int) -> None:
         raise Compacted(
             f"revision {revision} is no longer kept; the oldest is {compacted}", oldest=compacted
         )
+
+
+def check_ttl(ttl: float) -> None:
+    """Raise InvalidInput unless a lease can last `ttl` seconds."""
+    if not (math.isfinite(ttl) and 0 < ttl <= _LONGEST_TTL):
+        raise InvalidInput(
+            f"a lease cannot last {ttl} seconds",
+            hint=f"give a time above 0 and up to {_LONGEST_TTL:.0f} seconds",
+        )
+
+
+def new_lease(rng: random.Random | None = None) -> Lease:
+    """Return a name for a lease. Pass `rng` only where runs must repeat."""
+    bits = 52  # as many as a JSON number carries everywhere
+    return Lease(1 + (secrets.randbits(bits) if rng is None else rng.getrandbits(bits)))
+
+
+def endings(keys: Sequence[str]) -> Iterator[Transaction]:
+    """Yield the transactions that delete what was attached to a lease: one, or as many as fit."""
+    for first in range(0, len(keys), MAX_CHANGES):
+        part = keys[first : first + MAX_CHANGES]
+        yield Transaction((), tuple(Delete(KeyRange.key(key)) for key in part), ())
+
+
+def ended(lease: Lease) -> NotFound:
+    """Return the error of every call about a lease that is not there."""
+    return NotFound(
+        f"lease {lease} has expired or was revoked", hint="grant a new one and write again"
+    )
 
 
 def rest_of(range: KeyRange, after: str | None) -> KeyRange:

@@ -21,6 +21,8 @@ from miren.entities.store.api import (
     Compare,
     KeyRange,
     KeyValue,
+    Lease,
+    LeaseStatus,
     Operation,
     Page,
     Revision,
@@ -31,7 +33,9 @@ from miren.entities.store.rules import (
     Transaction,
     check_key,
     check_revision,
+    check_ttl,
     closed,
+    new_lease,
     rest_of,
 )
 from miren.entities.store.sqlite_file import (
@@ -138,6 +142,26 @@ class SQLiteStore:
     ) -> AbstractAsyncContextManager[AsyncIterator[Revision | Bookmark]]:
         """Keep the contract of `Store.watch`."""
         return self._opened().fanout.watch(range, after=after)
+
+    async def grant(self, ttl: float) -> Lease:
+        """Keep the contract of `Store.grant`."""
+        check_ttl(ttl)
+        return await self._opened().writer.grant(new_lease(), ttl)
+
+    async def keep_alive(self, lease: Lease) -> float:
+        """Keep the contract of `Store.keep_alive`. Touches no disk."""
+        return self._opened().writer.clock.keep_alive(lease)
+
+    async def revoke(self, lease: Lease) -> None:
+        """Keep the contract of `Store.revoke`."""
+        writer = self._opened().writer
+        writer.clock.times(lease)
+        await writer.revoke(lease)
+
+    async def lease(self, lease: Lease) -> LeaseStatus:
+        """Keep the contract of `Store.lease`."""
+        opened = self._opened()
+        return LeaseStatus(*opened.writer.clock.times(lease), opened.reading.leased(lease))
 
     async def compact(self, revision: int) -> None:
         """Keep the contract of `Store.compact`. Returns when the disk space is free for reuse."""

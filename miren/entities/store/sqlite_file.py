@@ -4,6 +4,7 @@ One process owns a store at a time. It holds an flock on `<path>.lock`, which th
 when the process dies however it dies; the owner's pid is in that file for the error message.
 Every row of `kv` is one change: `id` is `revision << 16 | place in the revision`, a NULL value
 is a deletion, `prev_id` the change before. `cur` points each living key to its newest row.
+`lease` holds the leases that have not ended, `leased` the living keys of each.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ["Durability", "OwnerLock", "open_for_reading", "open_for_writing"]
 Durability = Literal["full", "relaxed"]
 
 _APPLICATION_ID = 0x4D49524E  # "MIRN", in the file's header
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE kv(
@@ -33,12 +34,22 @@ CREATE TABLE kv(
     value BLOB,
     create_revision INTEGER NOT NULL,
     version INTEGER NOT NULL,
-    prev_id INTEGER
+    prev_id INTEGER,
+    lease INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX kv_key ON kv(key, id);
 CREATE TABLE cur(key BLOB PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE meta(k TEXT PRIMARY KEY, v NOT NULL) WITHOUT ROWID;
 """
+
+_LEASES = """
+CREATE TABLE lease(id INTEGER PRIMARY KEY, ttl REAL NOT NULL);
+CREATE TABLE leased(lease INTEGER, key BLOB, PRIMARY KEY (lease, key)) WITHOUT ROWID;
+"""
+
+# What makes a file of each schema one of the next. Nothing in it reads a row, so that a file
+# of any size is open at once.
+_UPGRADES = {1: "ALTER TABLE kv ADD COLUMN lease INTEGER NOT NULL DEFAULT 0;" + _LEASES}
 
 # The WAL is cut back to this size after a checkpoint, so that one burst does not keep the disk.
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
@@ -109,14 +120,15 @@ def open_for_reading(path: Path) -> apsw.Connection:
 
 
 def _prepare(connection: apsw.Connection, path: Path, durability: Durability) -> None:
-    is_new = _check_contents(connection, path)
+    version = _check_contents(connection, path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
-    if not is_new:
+    if version is not None:
+        _upgrade(connection, version)
         return
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute(_SCHEMA)
+    connection.execute(_SCHEMA + _LEASES)
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     values = {
         "schema_version": _SCHEMA_VERSION,
@@ -128,21 +140,31 @@ def _prepare(connection: apsw.Connection, path: Path, durability: Durability) ->
     connection.execute("COMMIT")
 
 
-def _check_contents(connection: apsw.Connection, path: Path) -> bool:
-    """Return whether the file is empty; raise when it is neither that nor our store."""
+def _upgrade(connection: apsw.Connection, version: int) -> None:
+    if version == _SCHEMA_VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    for old in range(version, _SCHEMA_VERSION):
+        connection.execute(_UPGRADES[old])
+    connection.execute("UPDATE meta SET v = ? WHERE k = 'schema_version'", (_SCHEMA_VERSION,))
+    connection.execute("COMMIT")
+
+
+def _check_contents(connection: apsw.Connection, path: Path) -> int | None:
+    """Return the file's schema, None when it is empty; raise when it is neither that nor ours."""
     application = connection.execute("PRAGMA application_id").get
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
     if application == 0 and tables == 0:
-        return True
+        return None
     if application != _APPLICATION_ID:
         raise _foreign(path)
-    version = connection.execute("SELECT v FROM meta WHERE k = 'schema_version'").get
+    version: int = connection.execute("SELECT v FROM meta WHERE k = 'schema_version'").get
     if version > _SCHEMA_VERSION:
         raise Refused(
             f"the store {path} has schema {version}; this Miren knows {_SCHEMA_VERSION}",
             hint="open it with the newer Miren that wrote it",
         )
-    return False
+    return version
 
 
 def _foreign(path: Path) -> InvalidInput:

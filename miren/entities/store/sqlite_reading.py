@@ -7,14 +7,14 @@ place in that order when it is encoded the way CPython calls `surrogatepass`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
 import apsw
 
-from miren.entities.store.api import KeyRange, KeyValue, Revision, StoreEvent
+from miren.entities.store.api import KeyRange, KeyValue, Lease, Revision, StoreEvent
 from miren.entities.store.rules import check_revision
 
 __all__ = ["CHUNK", "Reading", "encode_bound"]
@@ -25,17 +25,17 @@ CHUNK = 500
 _ANY_ID = 2**63 - 1
 
 _ONE = """
-SELECT kv.id, kv.key, kv.value, kv.create_revision, kv.version
+SELECT kv.id, kv.key, kv.value, kv.create_revision, kv.version, kv.lease
 FROM cur JOIN kv ON kv.id = cur.id WHERE cur.key = ?
 """
 
 _ONE_AT = """
-SELECT id, key, value, create_revision, version
+SELECT id, key, value, create_revision, version, lease
 FROM kv WHERE key = ? AND id <= ? ORDER BY id DESC LIMIT 1
 """
 
 _NEWEST = """
-SELECT kv.id, cur.key, {value}, kv.create_revision, kv.version
+SELECT kv.id, cur.key, {value}, kv.create_revision, kv.version, kv.lease
 FROM cur JOIN kv ON kv.id = cur.id
 WHERE cur.key >= ? AND cur.key < ? AND cur.id <= ? ORDER BY cur.key LIMIT ?
 """
@@ -43,7 +43,7 @@ WHERE cur.key >= ? AND cur.key < ? AND cur.id <= ? ORDER BY cur.key LIMIT ?
 # The inner query walks the index (key, id) and stops at the limit; keys that were deleted at
 # that revision come out with a NULL value, so that the caller knows how far it got.
 _OLDER = """
-SELECT newest.id, newest.key, {value}, kv.create_revision, kv.version
+SELECT newest.id, newest.key, {value}, kv.create_revision, kv.version, kv.lease
 FROM (
     SELECT key, max(id) AS id FROM kv
     WHERE key >= ? AND key < ? AND id <= ? GROUP BY key ORDER BY key LIMIT ?
@@ -52,8 +52,8 @@ FROM (
 
 # The unary plus keeps SQLite on the primary key: a window is short, a range may be long.
 _REPLAY = """
-SELECT kv.id, kv.key, kv.value, kv.create_revision, kv.version,
-       old.id, old.key, old.value, old.create_revision, old.version
+SELECT kv.id, kv.key, kv.value, kv.create_revision, kv.version, kv.lease,
+       old.id, old.key, old.value, old.create_revision, old.version, old.lease
 FROM kv LEFT JOIN kv AS old ON old.id = kv.prev_id
 WHERE kv.id >= ? AND kv.id < ? AND +kv.key >= ? AND +kv.key < ? ORDER BY kv.id
 """
@@ -61,6 +61,10 @@ WHERE kv.id >= ? AND kv.id < ? AND +kv.key >= ? AND +kv.key < ? ORDER BY kv.id
 _BOUNDS = """
 SELECT (SELECT v FROM meta WHERE k = 'last_revision'), (SELECT v FROM meta WHERE k = 'compacted')
 """
+
+_LEASE = "SELECT 1 FROM lease WHERE id = ?"
+_LEASES = "SELECT id, ttl FROM lease ORDER BY id"
+_LEASED = "SELECT key FROM leased WHERE lease = ? ORDER BY key"
 
 _Row = tuple[Any, ...]
 
@@ -102,6 +106,19 @@ class Reading:
             bindings = (encode_bound(key), _after(revision))
             row = self._connection.execute(_ONE_AT, bindings).fetchone()
         return _key_value(row) if row and row[2] is not None else None
+
+    def has_lease(self, lease: Lease) -> bool:
+        """Return whether `lease` was granted and has not ended."""
+        return self._connection.execute(_LEASE, (lease,)).fetchone() is not None
+
+    def leases(self) -> Sequence[tuple[Lease, float]]:
+        """Return the leases that have not ended, each with the seconds it lasts."""
+        rows: list[_Row] = self._connection.execute(_LEASES).fetchall()
+        return [(Lease(id), ttl) for id, ttl in rows]
+
+    def leased(self, lease: Lease) -> tuple[str, ...]:
+        """Return the keys attached to `lease`, in order."""
+        return tuple(key.decode() for (key,) in self._connection.execute(_LEASED, (lease,)))
 
     def scan(self, range: KeyRange) -> list[KeyValue]:
         """Return the keys of `range` as they are now."""
@@ -161,12 +178,12 @@ def _after(revision: int) -> int:
 
 
 def _key_value(row: _Row) -> KeyValue:
-    id, key, value, create_revision, version = row
-    return KeyValue(key.decode(), value, create_revision, id >> 16, version)
+    id, key, value, create_revision, version, lease = row
+    return KeyValue(key.decode(), value, create_revision, id >> 16, version, lease)
 
 
 def _event(row: _Row) -> StoreEvent:
-    current, old = row[:5], row[5:]
+    current, old = row[:6], row[6:]
     return StoreEvent(
         row[1].decode(),
         _key_value(current) if current[2] is not None else None,

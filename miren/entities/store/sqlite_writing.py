@@ -5,11 +5,14 @@ So one writer pays one disk flush a write, and a hundred writers pay about two f
 is one SQLite transaction, each request in it still a revision of its own: a request is first
 evaluated, which may fail, and only then recorded, so that a failed one leaves no trace in its
 batch. Answers go back to the loop through `_answers`, with one wake-up a batch.
+
+Granting and ending a lease are requests like any other; how long it lasts is the loop's affair.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections import deque
@@ -19,12 +22,15 @@ from typing import Any
 
 import apsw
 
-from miren.base.errors import InvalidInput, MirenError, OutcomeUnknown, Unavailable
-from miren.entities.store.api import StoreEvent, TransactionResult
-from miren.entities.store.rules import Transaction, evaluate
-from miren.entities.store.sqlite_reading import Reading
+from miren.base.errors import InvalidInput, MirenError, NotFound, OutcomeUnknown, Unavailable
+from miren.entities.store.api import Lease, StoreEvent, TransactionResult
+from miren.entities.store.leases import LeaseClock
+from miren.entities.store.rules import Transaction
+from miren.entities.store.sqlite_recording import Recording
 
 __all__ = ["Writer"]
+
+log = logging.getLogger(__name__)
 
 # Bounds how long the first request of a batch waits for the others in it.
 _BATCH = 1024
@@ -32,12 +38,8 @@ _BATCH = 1024
 # Rows that one step of a compaction looks at: writers wait for no more than that.
 _SWEEP_ROWS = 1000
 
-_PUT_ROW = """
-INSERT INTO kv(id, key, value, create_revision, version, prev_id)
-VALUES (?1, ?2, ?3, ?4, ?5, (SELECT id FROM cur WHERE key = ?2))
-"""
-_PUT_CURRENT = "INSERT OR REPLACE INTO cur(key, id) VALUES (?, ?)"
-_DELETE_CURRENT = "DELETE FROM cur WHERE key = ?"
+# How long a lease that expired and could not be ended waits for the next try.
+_RETRY_SECONDS = 1.0
 
 # A change may go when it is a deletion, or when a later one of its key is kept or a deletion.
 # Walking in order of id removes what a deletion hides before the deletion itself.
@@ -53,6 +55,19 @@ FROM kv WHERE id > ?2 AND id < ?1 ORDER BY id LIMIT ?3
 class _Write:
     transaction: Transaction
     future: asyncio.Future[TransactionResult]
+
+
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    lease: Lease
+    ttl: float
+    future: asyncio.Future[Lease]
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    lease: Lease
+    future: asyncio.Future[None]
 
 
 @dataclass(slots=True)
@@ -73,19 +88,25 @@ class _Stop:
     future: asyncio.Future[None]
 
 
+_Request = _Write | _Grant | _End | _Sweep
+
+
 @dataclass(slots=True)
 class _Answers:
-    """What one batch made: new revisions for the watches, and an answer for each request."""
+    """What one batch made: new revisions for the watches, leases that began or ended, and an
+    answer for each request.
+    """
 
     revisions: list[tuple[int, tuple[StoreEvent, ...]]] = field(default_factory=list)
-    results: list[tuple[_Write, TransactionResult | MirenError]] = field(default_factory=list)
-    done: list[tuple[asyncio.Future[None], MirenError | None]] = field(default_factory=list)
+    leases: list[_Grant | _End] = field(default_factory=list)
+    results: list[tuple[asyncio.Future[Any], object]] = field(default_factory=list)
 
 
 class Writer:
     """Owns the only connection that writes, from `start` until `stop`.
 
     `publish` is called on the loop with every new revision, before its writer is answered.
+    `clock` holds the leases that have not ended.
     """
 
     def __init__(
@@ -95,18 +116,21 @@ class Writer:
     ) -> None:
         self.commits = 0
         self._connection = connection
-        self._state = Reading(connection)
-        self._newest = self._state.bounds()[0]
+        self._recording = Recording(connection)
         self._publish = publish
-        self._queue: queue.SimpleQueue[_Write | _Sweep | _Stop] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Request | _Stop] = queue.SimpleQueue()
         self._sweeps: deque[_Sweep] = deque()
         self._answers: deque[_Answers] = deque()
         self._loop = asyncio.get_running_loop()
+        self._stopped = False
+        self.clock = LeaseClock(self._expire)
         # A daemon, so that a process whose loop died without closing the store can still exit.
         self._thread = threading.Thread(target=self._run, name="miren-store", daemon=True)
 
     def start(self) -> None:
-        """Begin to take requests."""
+        """Begin to take requests, and the time of every lease."""
+        for lease, ttl in self._recording.leases():
+            self.clock.start(lease, ttl)
         self._thread.start()
 
     async def transact(self, transaction: Transaction) -> TransactionResult:
@@ -114,6 +138,16 @@ class Writer:
         future: asyncio.Future[TransactionResult] = self._loop.create_future()
         self._queue.put(_Write(transaction, future))
         return await future
+
+    async def grant(self, lease: Lease, ttl: float) -> Lease:
+        """Return once the lease is on the disk; its time begins then."""
+        future: asyncio.Future[Lease] = self._loop.create_future()
+        self._queue.put(_Grant(lease, ttl, future))
+        return await future
+
+    async def revoke(self, lease: Lease) -> None:
+        """Return once the lease and its keys are gone; raise NotFound if they were already."""
+        await self._end(lease)
 
     async def compact(self, revision: int) -> None:
         """Return once history up to `revision` is gone, or the writer stops."""
@@ -130,6 +164,25 @@ class Writer:
         finally:
             self._thread.join()
             self._settle()
+            self._stopped = True
+            self.clock.close()
+
+    def _end(self, lease: Lease) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._queue.put(_End(lease, future))
+        return future
+
+    def _expire(self, lease: Lease) -> None:
+        """End a lease whose time is over; until it is done, nobody can keep it alive again."""
+
+        def check(future: asyncio.Future[None]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if error is not None and not isinstance(error, NotFound):
+                log.warning("an expired lease could not be ended yet: %s", error)
+                self._loop.call_later(_RETRY_SECONDS, self._expire, lease)
+
+        if not self._stopped:
+            self._end(lease).add_done_callback(check)
 
     def _run(self) -> None:
         while True:
@@ -139,14 +192,14 @@ class Writer:
             if stop:
                 # What was compacted is marked so on the disk; the rows go the next time.
                 done = [(sweep.future, None) for sweep in self._sweeps]
-                self._answer(_Answers(done=[*done, (stop.future, None)]))
+                self._answer(_Answers(results=[*done, (stop.future, None)]))
                 return
             if self._sweeps:
                 self._sweep(self._sweeps[0])
 
-    def _take(self) -> tuple[list[_Write | _Sweep], _Stop | None]:
+    def _take(self) -> tuple[list[_Request], _Stop | None]:
         """Return what is queued; wait for something only when there is nothing else to do."""
-        batch: list[_Write | _Sweep] = []
+        batch: list[_Request] = []
         try:
             while len(batch) < _BATCH:
                 request = self._queue.get(block=not batch and not self._sweeps)
@@ -157,11 +210,14 @@ class Writer:
             pass
         return batch, None
 
-    def _commit(self, batch: Sequence[_Write | _Sweep]) -> _Answers:
+    def _commit(self, batch: Sequence[_Request]) -> _Answers:
         answers = _Answers()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            newest = self._record(batch, answers)
+            self._recording.begin()
+            for request in batch:
+                self._record(request, answers)
+            answers.revisions = self._recording.finish()
         except Exception as error:  # whatever it was, the callers must hear of it
             self._roll_back()
             return _failed(batch, Unavailable(f"the store could not write: {error}"), error)
@@ -172,46 +228,30 @@ class Writer:
             message = f"the store may or may not have written: {error}"
             return _failed(batch, OutcomeUnknown(message), error)
         self.commits += 1
-        self._newest = newest
+        self._recording.keep()
         self._sweeps.extend(request for request in batch if isinstance(request, _Sweep))
         return answers
 
-    def _record(self, batch: Sequence[_Write | _Sweep], answers: _Answers) -> int:
-        """Apply the batch inside the open SQLite transaction; return the newest revision."""
-        newest = self._newest
-        for request in batch:
-            if isinstance(request, _Sweep):
-                self._set_meta("compacted", request.revision)
-            if not isinstance(request, _Write):
-                continue
-            try:
-                outcome = evaluate(request.transaction, self._state, newest)
-            except InvalidInput as error:
-                answers.results.append((request, error))
-                continue
-            answers.results.append((request, outcome.result))
-            if outcome.events:
-                newest += 1
-                self._insert(newest, outcome.events)
-                answers.revisions.append((newest, outcome.events))
-        if newest != self._newest:
-            self._set_meta("last_revision", newest)
-        return newest
-
-    def _insert(self, revision: int, events: Sequence[StoreEvent]) -> None:
-        execute = self._connection.execute
-        for place, event in enumerate(events):
-            id, key, current = revision << 16 | place, event.key.encode(), event.current
-            if current is None:
-                execute(_PUT_ROW, (id, key, None, 0, 0))
-                execute(_DELETE_CURRENT, (key,))
-            else:
-                columns = (current.value, current.create_revision, current.version)
-                execute(_PUT_ROW, (id, key, *columns))
-                execute(_PUT_CURRENT, (key, id))
-
-    def _set_meta(self, name: str, value: int) -> None:
-        self._connection.execute("UPDATE meta SET v = max(v, ?) WHERE k = ?", (value, name))
+    def _record(self, request: _Request, answers: _Answers) -> None:
+        """Apply one request inside the open SQLite transaction, or find what is wrong with it."""
+        result: object = None
+        try:
+            match request:
+                case _Write(transaction):
+                    result = self._recording.run(transaction)
+                case _Grant(lease, ttl):
+                    self._recording.grant(lease, ttl)
+                    result = lease
+                    answers.leases.append(request)
+                case _End(lease):
+                    self._recording.end(lease)
+                    answers.leases.append(request)
+                case _Sweep(revision):
+                    self._recording.set_meta("compacted", revision)
+                    return  # it is answered when it is done
+        except (InvalidInput, NotFound) as error:
+            result = error
+        answers.results.append((request.future, result))
 
     def _sweep(self, sweep: _Sweep) -> None:
         """Do one step of the oldest compaction."""
@@ -234,7 +274,7 @@ class Writer:
                 sweep.swept = rows[-1][0]
                 return
         self._sweeps.popleft()
-        self._answer(_Answers(done=[(sweep.future, error)]))
+        self._answer(_Answers(results=[(sweep.future, error)]))
 
     def _roll_back(self) -> None:
         # SQLite has rolled back by itself after some errors (a full disk is one).
@@ -256,30 +296,25 @@ class Writer:
             answers = self._answers.popleft()
             for revision, events in answers.revisions:
                 self._publish(revision, events)
-            for request, result in answers.results:
-                if request.future.done():
-                    continue
-                if isinstance(result, MirenError):
-                    request.future.set_exception(result)
+            for change in answers.leases:
+                if isinstance(change, _Grant):
+                    self.clock.start(change.lease, change.ttl)
                 else:
-                    request.future.set_result(result)
-            for future, error in answers.done:
+                    self.clock.forget(change.lease)
+            for future, result in answers.results:
                 if future.done():
                     continue
-                if error:
-                    future.set_exception(error)
+                if isinstance(result, MirenError):
+                    future.set_exception(result)
                 else:
-                    future.set_result(None)
+                    future.set_result(result)
 
 
-def _failed(batch: Sequence[_Write | _Sweep], error: MirenError, cause: Exception) -> _Answers:
+def _failed(batch: Sequence[_Request], error: MirenError, cause: Exception) -> _Answers:
     """Answer every request of a batch with an error of its own."""
     answers = _Answers()
     for request in batch:
         own = type(error)(error.message)
         own.__cause__ = cause
-        if isinstance(request, _Write):
-            answers.results.append((request, own))
-        elif isinstance(request, _Sweep):
-            answers.done.append((request.future, own))
+        answers.results.append((request.future, own))
     return answers

@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from miren.base.errors import InvalidInput
+from miren.entities.checking import Finding, check, named
+from miren.entities.kinds import Kinds
+from miren.entities.repairing import Repairs, repair
+from miren.entities.store.api import Store
 from miren.reconcile.engine import ControllerHealth
 from miren.rpc.server import Call, Method, Unary, Upload
 from miren.runtime.api import Runtime
+from miren.server.services import requests
 from miren.server.services.entities import actor_of
 
 __all__ = ["AdminService"]
@@ -21,19 +26,23 @@ Message = Mapping[str, Any]
 
 
 class AdminService:
-    """Says what this server is and how its controllers do; takes images."""
+    """Says what this server is, how its controllers do, how its store is; takes images."""
 
     def __init__(
         self,
         runtime: Runtime,
         health: Callable[[], Sequence[ControllerHealth]],
         *,
+        store: Store,
+        kinds: Kinds,
         facts: Mapping[str, str],
         scratch: Path,
         owner: int,
     ) -> None:
         self._runtime = runtime
         self._health = health
+        self._store = store
+        self._kinds = kinds
         self._facts = facts
         self._scratch = scratch
         self._owner = owner
@@ -42,6 +51,7 @@ class AdminService:
         """Return the methods by their full names."""
         return {
             "miren.server.v1.Server/Status": Unary(self.status),
+            "miren.server.v1.Server/Fsck": Unary(self.fsck),
             "miren.images.v1.Images/Import": Upload(self.import_image),
         }
 
@@ -61,6 +71,25 @@ class AdminService:
         ]
         return {"version": version("miren"), **self._facts, "controllers": controllers}
 
+    async def fsck(self, call: Call, request: Message) -> Message:
+        """Say what is wrong in the store; with `repair`, put right what follows from entities."""
+        actor_of(call, owner=self._owner)
+        is_repairing = requests.flag(request, "repair")
+        report = await check(self._store, self._kinds)
+        repairs = Repairs((), report.problems)
+        if is_repairing and not report.is_clean:
+            repairs = await repair(self._store, self._kinds, report)
+        return {
+            "revision": str(report.revision),
+            "entities": report.entities,
+            "keys": report.keys,
+            "unknown": dict(report.unknown),
+            "problems": [_finding(each) for each in report.problems],
+            "warnings": [_finding(each) for each in report.findings if each.fault.is_warning],
+            "repaired": list(repairs.done),
+            "left": [_finding(each) for each in repairs.left],
+        }
+
     async def import_image(self, call: Call) -> Message:
         """Store the OCI archive that is the request's body as the image `?name=`."""
         actor_of(call, owner=self._owner)
@@ -74,3 +103,9 @@ class AdminService:
             await asyncio.to_thread(file.flush)
             image = await self._runtime.import_image(Path(file.name), name)
         return {"name": image.name, "digest": image.digest}
+
+
+def _finding(finding: Finding) -> Message:
+    entity = named(finding.entity) if finding.entity else ""
+    told = {"fault": finding.fault.value, "key": finding.key, "message": finding.told}
+    return {**told, "entity": entity, "repairable": finding.fault.is_repairable}

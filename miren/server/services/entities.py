@@ -1,7 +1,8 @@
 """`miren.entities.v1.Entities`: the client's verbs over the wire.
 
 Requests name kinds as people do (`sandbox`, `sb`, `sandbox.miren.dev`); entities travel as
-documents. A list or watch may ask for table rows, which are made here.
+documents, revisions as texts. A list or watch may ask for table rows, which are made here.
+Who manages which fields is told beside an entity, never inside it, and only when asked for.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from miren.base.errors import Refused
+from miren.base.errors import Compacted, NotFound, Refused
 from miren.entities.client import (
     Actor,
     Added,
@@ -23,6 +24,7 @@ from miren.entities.client import (
 )
 from miren.entities.entity import Entity, Partial
 from miren.entities.kinds import Kind, Kinds
+from miren.entities.references import reference_attributes
 from miren.rpc.server import Call, Method, Stream, Unary
 from miren.server import tables
 from miren.server.services import requests
@@ -64,6 +66,7 @@ class EntityService:
             "Patch": self.patch,
             "Delete": self.delete,
             "Wait": self.wait,
+            "Referrers": self.referrers,
             "Kinds": self.list_kinds,
         }
         return {
@@ -80,17 +83,30 @@ class EntityService:
         return self._kinds.resolve(requests.text(request, "kind"))
 
     async def get(self, call: Call, request: Message) -> Message:
-        """Return one entity."""
-        kind = self._kind(request)
-        found = await self._as(call, request).get(kind.entity, requests.text(request, "name"))
-        return {"entity": found.to_document(), **self._table(request, kind, (found,))}
+        """Return one entity, as it is or as it was at `revision`.
+
+        With `reveal` it is as it is, with its secrets in the clear, if the caller may see them.
+        """
+        kind, client = self._kind(request), self._as(call, request)
+        name, reveal = requests.text(request, "name"), requests.flag(request, "reveal")
+        revision = requests.past_revision(request, "revision") or 0
+        found = await (
+            client.reveal(kind.entity, name)
+            if reveal
+            else client.get(kind.entity, name, revision=revision)
+        )
+        document = found.to_document(reveal=reveal)
+        answer = {"entity": document, **self._table(request, kind, (found,))}
+        if requests.flag(request, "managers"):
+            answer["managers"] = await _managers(client, found)
+        return answer
 
     async def list(self, call: Call, request: Message) -> Message:
-        """Return a kind's entities at one revision."""
-        kind = self._kind(request)
-        found = await self._as(call, request).list(
+        """Return a kind's entities at one revision, at most `limit`; `token` continues a list."""
+        kind, client = self._kind(request), self._as(call, request)
+        found = await client.list(
             kind.entity,
-            requests.selection(request, kind),
+            requests.selection(request, kind, self._kinds),
             limit=requests.count(request, "limit") or 0,
             token=requests.optional_text(request, "token") or "",
         )
@@ -98,16 +114,39 @@ class EntityService:
         if requests.flag(request, "table"):
             told = {"plural": kind.plural, "scope": kind.scope.value}
             return {**answer, **told, **self._table(request, kind, found.items)}
+        if requests.flag(request, "managers"):
+            answer["managers"] = [await _managers(client, entity) for entity in found.items]
         return {**answer, "items": [entity.to_document() for entity in found.items]}
+
+    async def referrers(self, call: Call, request: Message) -> Message:
+        """Return who refers to an entity, by any reference or by those with a `tag`."""
+        kind = self._kind(request)
+        found = await self._as(call, request).referrers(
+            kind.entity,
+            requests.text(request, "name"),
+            tag=requests.optional_text(request, "tag"),
+        )
+        return {
+            "referrers": [
+                {
+                    "kind": each.kind.singular,
+                    "project": each.project,
+                    "name": each.name,
+                    "attribute": each.attribute,
+                }
+                for each in found
+            ]
+        }
 
     async def watch(self, call: Call, request: Message) -> AsyncIterator[Message]:
         """Yield what changes after a revision; without one, first all that is there.
 
         Every message can be resumed from, with its revision as `after`. With a name only that
-        entity's changes; it must be there when the watch begins anew.
+        entity's changes; it must be there when the watch begins anew. `withOld` adds what a
+        changed entity was before.
         """
         kind, client = self._kind(request), self._as(call, request)
-        selection = requests.selection(request, kind)
+        selection = requests.selection(request, kind, self._kinds)
         name = requests.optional_text(request, "name")
         if request.get("after") is None:
             if name is not None:
@@ -136,7 +175,9 @@ class EntityService:
     async def update(self, call: Call, request: Message) -> Message:
         """Write an entity over the resourceVersion it carries."""
         stored = await self._as(call, request).update(
-            self._entity(request), dry_run=requests.flag(request, "dryRun")
+            self._entity(request),
+            manager=requests.optional_text(request, "manager") or "update",
+            dry_run=requests.flag(request, "dryRun"),
         )
         return {"entity": stored.to_document()}
 
@@ -146,34 +187,53 @@ class EntityService:
         return {"entity": stored.to_document()}
 
     async def apply(self, call: Call, request: Message) -> Message:
-        """Apply a document; `action` says what that came to."""
+        """Apply a document; `action` says what that came to.
+
+        A dry run also returns what is stored (`before`, null where there is nothing).
+        """
         document = requests.document(request, "document")
         kind = self._kinds.of_document(document.get("apiVersion"), document["kind"])
         partial: Partial[Any] = Partial(kind.entity, document)
         client = self._as(call, request)
-        project = partial.project or None
-        before = await client.get(kind.entity, partial.name, project=project, default=None)
+        who = (kind.entity, partial.name, partial.project or None)
+        known = await _find(client, *who)
+        dry_run = requests.flag(request, "dryRun")
         after = await client.apply(
             partial,
             manager=requests.optional_text(request, "manager") or "apply",
             force=requests.flag(request, "force"),
-            dry_run=requests.flag(request, "dryRun"),
+            dry_run=dry_run,
         )
-        return {"entity": after.to_document(), "action": _action(before, after)}
+        before = await _before(client, who, known, after, dry_run=dry_run)
+        answer = {"entity": after.to_document(), "action": _action(before, after)}
+        return {**answer, "before": _document(before)} if dry_run else answer
 
     async def patch(self, call: Call, request: Message) -> Message:
-        """Change an entity by a JSON merge patch."""
-        kind = self._kind(request)
-        stored = await self._as(call, request).patch(
-            kind.entity, requests.text(request, "name"), requests.patch(request)
+        """Change an entity by a patch; `action` says what that came to."""
+        kind, client = self._kind(request), self._as(call, request)
+        who = (kind.entity, requests.text(request, "name"), None)
+        known = await _find(client, *who)
+        dry_run = requests.flag(request, "dryRun")
+        after = await client.patch(
+            kind.entity,
+            who[1],
+            requests.patch(request),
+            manager=requests.optional_text(request, "manager") or "patch",
+            dry_run=dry_run,
         )
-        return {"entity": stored.to_document()}
+        before = await _before(client, who, known, after, dry_run=dry_run)
+        return {"entity": after.to_document(), "action": _action(before, after)}
 
     async def delete(self, call: Call, request: Message) -> Message:
         """Begin an entity's deletion; `gone` says whether it is over already."""
         kind = self._kind(request)
         left = await self._as(call, request).delete(
-            kind.entity, requests.text(request, "name"), uid=requests.optional_text(request, "uid")
+            kind.entity,
+            requests.text(request, "name"),
+            uid=requests.optional_text(request, "uid"),
+            revision=requests.past_revision(request, "revision"),
+            propagation=requests.propagation(request),
+            dry_run=requests.flag(request, "dryRun"),
         )
         return {"entity": left.to_document(), "gone": not left.metadata.finalizers}
 
@@ -187,11 +247,10 @@ class EntityService:
             awaited(requests.text(request, "for"), kind, uid=uid),
             timeout=requests.span(request, "timeoutSeconds", default=30.0, most=_LONGEST_WAIT),
         )
-        document = found.to_document() if found is not None else None
-        return {"entity": document, "kind": kind.singular}
+        return {"entity": _document(found), "kind": kind.singular}
 
     async def list_kinds(self, call: Call, request: Message) -> Message:
-        """Return the kinds this server knows."""
+        """Return the kinds this server knows, and which of them refer to which."""
         actor_of(call, owner=self._owner)
         return {
             "kinds": [
@@ -202,6 +261,7 @@ class EntityService:
                     "apiVersion": kind.api_version,
                     "scope": kind.scope.value,
                     "doc": kind.doc,
+                    "references": _references(kind),
                 }
                 for kind in self._kinds
             ]
@@ -217,35 +277,102 @@ class EntityService:
     ) -> Message:
         if not requests.flag(request, "table"):
             return {}
-        wide, now = requests.flag(request, "allProjects"), datetime.now(UTC)
-        rows = [tables.row(item, with_project=wide, now=now, gone=gone) for item in items]
-        return {"columns": tables.columns(kind, with_project=wide), "rows": rows}
+        look = tables.Look(
+            with_project=requests.flag(request, "allProjects"),
+            is_wide=requests.flag(request, "wide"),
+            with_labels=requests.flag(request, "showLabels"),
+        )
+        now = datetime.now(UTC)
+        rows = [tables.row(item, look, now=now, gone=gone) for item in items]
+        return {"columns": tables.columns(kind, look), "rows": rows}
 
     def _event(self, request: Message, kind: Kind, event: Event[AnyEntity]) -> Message:
+        old: AnyEntity | None = None
         match event:
             case Bookmark(revision):
                 return {"type": "BOOKMARK", "revision": str(revision)}
             case Added(entity, revision):
                 name = "ADDED"
-            case Modified(entity, _, revision):
+            case Modified(entity, old, revision):
                 name = "MODIFIED"
             case Deleted(entity, revision):
                 name = "DELETED"
             case Left(entity, revision):
                 name = "LEFT"
-        message = {"type": name, "revision": str(revision)}
+        message: dict[str, Any] = {"type": name, "revision": str(revision)}
         if requests.flag(request, "table"):
             return {**message, **self._table(request, kind, (entity,), gone=name == "DELETED")}
+        if old is not None and requests.flag(request, "withOld"):
+            message["old"] = old.to_document()
         return {**message, "entity": entity.to_document()}
 
 
+def _document(entity: AnyEntity | None) -> dict[str, Any] | None:
+    return None if entity is None else entity.to_document()
+
+
+async def _managers(client: Client, entity: AnyEntity) -> dict[str, list[str]]:
+    """Return who manages which fields, as JSON pointers; nothing once the entity is gone."""
+    try:
+        found = await client.managers(type(entity), entity.name, project=entity.project or None)
+    except NotFound:
+        return {}
+    return {name: sorted(pointers) for name, pointers in sorted(found.items())}
+
+
+def _references(kind: Kind) -> list[dict[str, Any]]:
+    return [
+        {"path": each.dotted, "to": list(each.options.to), "owner": each.options.owner}
+        for each in reference_attributes(kind)
+    ]
+
+
+Who = tuple[type[AnyEntity], str, str | None]
+
+
+async def _find(
+    client: Client, kind: type[AnyEntity], name: str, project: str | None, *, revision: int = 0
+) -> AnyEntity | None:
+    found: AnyEntity | None = await client.get(
+        kind, name, project=project, revision=revision, default=None
+    )
+    return found
+
+
+async def _before(
+    client: Client, who: Who, known: AnyEntity | None, after: AnyEntity, *, dry_run: bool
+) -> AnyEntity | None:
+    """Return what an entity was just before a write made it `after`.
+
+    `known` was read before that write, and controllers may have written since.
+    """
+    if known is not None and known.revision == after.revision:
+        return known
+    # What a dry run returns still has the revision of what it was made from.
+    then = after.revision if dry_run else after.revision - 1
+    try:
+        return await _find(client, *who, revision=then) if then > 0 else None
+    except Compacted:
+        return known
+
+
 def _action(before: AnyEntity | None, after: AnyEntity) -> str:
-    """Return what an apply came to. Status is left out: controllers write it meanwhile."""
+    """Return what a write came to. Status is left out: controllers write it meanwhile.
+
+    The generation stands for the spec, which does not show whether its secrets changed.
+    """
     if before is None or before.uid != after.uid:
         return "created"
-    is_same = (before.spec, before.metadata.labels, before.metadata.annotations) == (
-        after.spec,
-        after.metadata.labels,
-        after.metadata.annotations,
+    return "unchanged" if _wished(before) == _wished(after) else "configured"
+
+
+def _wished(entity: AnyEntity) -> tuple[object, ...]:
+    head = entity.metadata
+    return (
+        head.generation,
+        entity.spec,  # of an older version, parts of which are no spec in the stored one
+        head.labels,
+        head.annotations,
+        head.finalizers,
+        head.owner_references,
     )
-    return "unchanged" if is_same else "configured"

@@ -8,9 +8,9 @@ from typing import Any
 
 from miren.base.errors import InvalidInput, Problem
 from miren.base.suggestions import closest
-from miren.entities.client import Selection
+from miren.entities.client import Patch, Propagation, Selection, Target
 from miren.entities.entity import NAME, Metadata
-from miren.entities.kinds import Kind, Scope
+from miren.entities.kinds import Kind, Kinds, Scope
 from miren.entities.reading import read
 
 __all__ = [
@@ -19,8 +19,10 @@ __all__ = [
     "flag",
     "object_of",
     "optional_text",
+    "past_revision",
     "patch",
     "project",
+    "propagation",
     "revision",
     "selection",
     "span",
@@ -31,8 +33,6 @@ __all__ = [
 Message = Mapping[str, Any]
 
 _ENVELOPE = ("apiVersion", "kind", "metadata", "spec", "status")
-_PATCHABLE = ("spec", "metadata")
-_PATCHABLE_METADATA = ("labels", "annotations")
 
 
 def text(request: Message, name: str) -> str:
@@ -90,6 +90,12 @@ def span(request: Message, name: str, *, default: float, most: float) -> float:
     return float(value)
 
 
+def past_revision(request: Message, name: str) -> int | None:
+    """Return a revision of the past, or None where it is left out."""
+    value = request.get(name)
+    return None if value in (None, "") else revision(value, name)
+
+
 def revision(value: object, name: str) -> int:
     """Return a revision, which travels as a text."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
@@ -105,11 +111,38 @@ def project(request: Message) -> str | None:
     return value
 
 
-def selection(request: Message, kind: Kind) -> Selection:
-    """Return which entities of the kind a request is about."""
+def selection(request: Message, kind: Kind, kinds: Kinds) -> Selection:
+    """Return which entities of the kind a request is about.
+
+    Labels are an object of the values asked for (`labels`) or a selector's text (`selector`);
+    `refersTo` names the entity that those selected refer to, in the request's own project unless
+    it says another.
+    """
     everywhere = flag(request, "allProjects") or kind.scope is Scope.CLUSTER
     where = None if everywhere else project(request) or "default"
-    return Selection(where, texts(request, "labels"), texts(request, "fields"))
+    labels, selector = texts(request, "labels"), optional_text(request, "selector")
+    if labels and selector:
+        raise InvalidInput("labels and selector exclude each other: give one of them")
+    target, tag = _target(request, kinds), optional_text(request, "tag")
+    if tag and target is None:
+        raise InvalidInput("a tag selects references: say refersTo too")
+    return Selection(where, selector or labels, texts(request, "fields"), target, tag)
+
+
+def _target(request: Message, kinds: Kinds) -> Target | None:
+    if request.get("refersTo") is None:
+        return None
+    given = object_of(request, "refersTo")
+    return Target(kinds.resolve(text(given, "kind")).entity, text(given, "name"), project(given))
+
+
+def propagation(request: Message) -> Propagation:
+    """Return what a deletion means to dependents; they follow where nothing is said."""
+    value = optional_text(request, "propagation") or Propagation.BACKGROUND
+    if value not in list(Propagation):
+        choices = ", ".join(Propagation)
+        raise InvalidInput(f"no propagation {value!r}", hint=f"say one of {choices}")
+    return Propagation(value)
 
 
 def document(request: Message, name: str) -> dict[str, Any]:
@@ -140,25 +173,14 @@ def document(request: Message, name: str) -> dict[str, Any]:
     return given
 
 
-def patch(request: Message) -> dict[str, Any]:
-    """Return a merge patch that touches only what can be patched."""
-    given = object_of(request, "patch")
-    metadata = given.get("metadata", {})
-    problems = [
-        Problem("must be an object", (part,))
-        for part in _PATCHABLE
-        if not isinstance(given.get(part, {}), dict)
-    ]
-    problems += [
-        Problem("cannot be patched", (key,), hint="a patch has spec and metadata")
-        for key in given
-        if key not in _PATCHABLE
-    ]
-    problems += [
-        Problem("cannot be patched", ("metadata", key), hint="labels and annotations can")
-        for key in (metadata if isinstance(metadata, dict) else ())
-        if key not in _PATCHABLE_METADATA
-    ]
-    if problems:
-        raise InvalidInput(problems)
-    return given
+def patch(request: Message) -> Patch:
+    """Return a patch: an object is a JSON merge patch, an array a JSON Patch."""
+    given = request.get("patch")
+    if isinstance(given, dict):
+        return given
+    if isinstance(given, list) and all(isinstance(operation, dict) for operation in given):
+        return given
+    raise InvalidInput(
+        "patch must be an object or an array of objects",
+        hint="an object is a merge patch, an array a JSON Patch",
+    )

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from miren.base.errors import InvalidInput, Refused, Unavailable
-from miren.entities.store.api import KeyRange, Put, Store
+from miren.base.errors import InvalidInput, NotFound, Refused, Unavailable
+from miren.entities.store.api import KeyRange, KeyValue, Lease, Put, Store
 from miren.entities.store.sqlite import SQLiteStore
 from tests.contracts.store_contract import StoreContract
+from tests.contracts.store_leases import next_revision, put_leased
 from tests.contracts.store_reading import EVERYTHING, OpenStore, delete, put
 from tests.contracts.store_watching import until_revision
 from tests.effort import tries
@@ -115,6 +116,60 @@ async def test_a_store_of_a_newer_miren_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="schema 99"):
         async with SQLiteStore(path):
             pass
+
+
+_FIRST_SCHEMA = """
+CREATE TABLE kv(
+    id INTEGER PRIMARY KEY, key BLOB NOT NULL, value BLOB, create_revision INTEGER NOT NULL,
+    version INTEGER NOT NULL, prev_id INTEGER
+);
+CREATE INDEX kv_key ON kv(key, id);
+CREATE TABLE cur(key BLOB PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta(k TEXT PRIMARY KEY, v NOT NULL) WITHOUT ROWID;
+PRAGMA application_id = 1296650830;
+INSERT INTO meta VALUES
+    ('schema_version', 1), ('store_uuid', 'abc'), ('last_revision', 3), ('compacted', 0);
+INSERT INTO kv VALUES (131072, x'61', x'31', 2, 1, NULL), (196608, x'61', x'32', 2, 2, 131072);
+INSERT INTO cur VALUES (x'61', 196608);
+"""
+
+
+async def test_a_store_from_before_there_were_leases_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    database = sqlite3.connect(path)
+    database.executescript(_FIRST_SCHEMA)
+    database.close()
+    for opening in range(2):
+        async with SQLiteStore(path) as store:
+            assert (await store.status()).uuid == "abc"
+            assert await store.get("a") == KeyValue("a", b"2", 2, 3, 2)
+            assert await store.get("a", revision=2) == KeyValue("a", b"1", 2, 2, 1)
+            lease = await store.grant(600)
+            await put_leased(store, lease, f"/{opening}")
+            await store.revoke(lease)
+            assert len((await store.list(EVERYTHING)).items) == 1
+
+
+async def test_an_expired_lease_that_the_disk_keeps_is_ended_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with SQLiteStore(tmp_path / "store.db") as store:
+        lease = await store.grant(0.5)
+        names = [f"/{n}" for n in range(2000)]
+        revision = await put_leased(store, lease, *names)
+        assert store._open
+        writing = store._open.writer._connection
+        limit = writing.execute("PRAGMA page_count").get
+        writing.execute(f"PRAGMA max_page_count = {limit}")
+        async with asyncio.timeout(20):
+            while "could not be ended yet" not in caplog.text:  # noqa: ASYNC110  # logs wake nobody
+                await asyncio.sleep(0.02)
+        assert len((await store.list(EVERYTHING)).items) == 2000
+        with pytest.raises(NotFound):
+            await store.keep_alive(lease)
+        writing.execute("PRAGMA max_page_count = 1000000")
+        async with store.watch(EVERYTHING, after=revision) as items:
+            assert len((await next_revision(items)).events) == 2000
 
 
 async def test_a_path_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
@@ -235,6 +290,38 @@ def test_a_killed_process_loses_nothing_it_answered_for(tmp_path: Path, trial: i
     assert pairs["/a/"] == pairs["/b/"]
     assert set(answered) <= pairs["/a/"]
     assert revisions == list(range(compacted + 1, len(pairs["/a/"]) + 2))
+
+
+async def test_the_leases_of_a_killed_process_last_their_whole_time_and_then_end(
+    tmp_path: Path,
+) -> None:
+    code = """
+import asyncio, sys, time
+from miren.entities.store.api import Put
+from miren.entities.store.sqlite import SQLiteStore
+
+async def main():
+    async with SQLiteStore(sys.argv[1]) as store:
+        lease = await store.grant(1.0)
+        await store.transact([], [Put("/a", b"", lease), Put("/b", b"", lease)])
+        print(lease, flush=True)
+        time.sleep(60)
+
+asyncio.run(main())
+"""
+    path = tmp_path / "store.db"
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        lease = Lease(int(child.stdout.readline()))
+        child.kill()
+    async with SQLiteStore(path) as store:
+        opened = asyncio.get_running_loop().time()
+        status = await store.lease(lease)
+        assert (status.ttl, status.keys) == (1.0, ("/a", "/b"))
+        async with store.watch(EVERYTHING, after=2) as items:
+            assert [event.key for event in (await next_revision(items)).events] == ["/a", "/b"]
+        assert asyncio.get_running_loop().time() - opened > 0.8
 
 
 async def _read_pairs(path: Path) -> tuple[dict[str, set[int]], list[int], int]:

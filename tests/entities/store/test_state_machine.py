@@ -9,7 +9,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -18,14 +18,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from miren.base.errors import Compacted
+from miren.base.errors import Compacted, NotFound
 from miren.entities.store.api import (
+    NO_LEASE,
     Bookmark,
     Compare,
     Delete,
     Get,
     KeyRange,
     KeyValue,
+    Lease,
     Operation,
     Put,
     Revision,
@@ -52,8 +54,12 @@ ranges = st.one_of(
 compares = st.builds(
     Compare, ranges, st.sampled_from(Target), st.integers(0, 12), negated=st.booleans()
 )
+# A lease in a drawn operation is a number: the n-th that lives when the operation runs.
 operations = st.one_of(
-    st.builds(Put, keys, values), st.builds(Delete, ranges), st.builds(Get, ranges)
+    st.builds(Put, keys, values),
+    st.builds(Put, keys, values, st.integers(1, 3).map(Lease)),
+    st.builds(Delete, ranges),
+    st.builds(Get, ranges),
 )
 
 
@@ -93,6 +99,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.newest = 1
         self.compacted = 0
         self.watches: list[Watching] = []
+        self.leases: list[Lease] = []
 
     def run_(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(coroutine)
@@ -120,7 +127,48 @@ class StoreMachine(RuleBasedStateMachine):
     def transact(
         self, compares: list[Compare], then: list[Operation], otherwise: list[Operation]
     ) -> None:
-        self.transact_valid(compares, then, otherwise)
+        self.transact_valid(compares, self.named(then), self.named(otherwise))
+
+    def named(self, branch: list[Operation]) -> list[Operation]:
+        """Return the branch with real leases in place of numbers."""
+        known = [NO_LEASE, *self.leases, NO_LEASE, NO_LEASE, NO_LEASE]
+        return [
+            replace(step, lease=known[step.lease]) if isinstance(step, Put) else step
+            for step in branch
+        ]
+
+    @precondition(lambda self: len(self.leases) < 3)
+    @rule(ttl=st.floats(1000, 5000))
+    def grant(self, ttl: float) -> None:
+        lease = self.run_(self.store.grant(ttl))
+        self.leases.append(lease)
+        assert self.run_(self.store.lease(lease)).ttl == ttl
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), key=keys)
+    def revoke(self, data: st.DataObject, key: str) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        self.run_(self.store.revoke(lease))
+        self.leases.remove(lease)
+        state = self.states[self.newest]
+        kept = {key: item for key, item in state.items() if item.lease != lease}
+        if kept != state:
+            self.newest += 1
+            self.states[self.newest] = kept
+        assert self.run_(self.store.status()).revision == self.newest
+        with pytest.raises(NotFound):
+            self.run_(self.store.keep_alive(lease))
+        with pytest.raises(NotFound):
+            self.run_(self.store.transact([], [Put("new", b""), Put(key, b"", lease)]))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def look_at_a_lease(self, data: st.DataObject) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        ttl = self.run_(self.store.keep_alive(lease))
+        status = self.run_(self.store.lease(lease))
+        held = sorted(key for key, item in self.states[self.newest].items() if item.lease == lease)
+        assert (list(status.keys), status.ttl) == (held, ttl)
 
     def transact_valid(
         self, compares: list[Compare], then: list[Operation], otherwise: list[Operation]
@@ -145,7 +193,8 @@ class StoreMachine(RuleBasedStateMachine):
             old = state.get(step.key)
             revision = self.newest + 1
             create, version = (old.create_revision, old.version + 1) if old else (revision, 1)
-            state[step.key] = KeyValue(step.key, step.value, create, revision, version)
+            new = KeyValue(step.key, step.value, create, revision, version, step.lease)
+            state[step.key] = new
             return ()
         found = select(state, step.range)
         if isinstance(step, Delete):

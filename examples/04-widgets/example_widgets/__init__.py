@@ -1,0 +1,1 @@
+"""Widgets: what a package that is installed beside Miren can bring along."""

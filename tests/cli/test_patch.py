@@ -1,0 +1,80 @@
+"""`miren patch`: merge patches and JSON Patches, as JSON or YAML."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import Done, Server, call_main, disk
+
+
+@pytest.fixture
+def patch(server: Server, capsys: pytest.CaptureFixture[str]) -> Any:
+    server.ok("Apply", document=disk("p"), force=True)
+
+    def run(*words: str | Path) -> Done:
+        return call_main(capsys, "patch", "disk", "p", *words, server=server.address)
+
+    return run
+
+
+def size(server: Server) -> str:
+    return str(server.ok("Get", kind="disk", name="p")["entity"]["spec"]["size"])
+
+
+def test_a_merge_patch_is_json_or_yaml(server: Server, patch: Any) -> None:
+    assert patch("-p", '{"spec": {"size": "2Gi"}}').out == "disk/p patched\n"
+    assert patch("-p", "spec: {size: 2Gi}").out == "disk/p patched (no change)\n"
+    assert size(server) == "2Gi"
+    shown = patch("--patch", "metadata: {labels: {a: b}}", "-o", "json")
+    assert json.loads(shown.out)["metadata"]["labels"] == {"a": "b"}
+
+
+def test_a_json_patch_tests_what_it_rests_on(server: Server, patch: Any, tmp_path: Path) -> None:
+    file = tmp_path / "patch.yaml"
+    file.write_text("- {op: test, path: /spec/size, value: 1Gi}\n- {op: remove, path: /spec/x}\n")
+    missing = patch("--type=json", "--patch-file", file)
+    assert missing.code == 2
+    assert "operation 1" in missing.err
+    file.write_text(
+        file.read_text().replace("remove, path: /spec/x", "replace, path: /spec/size, value: 3Gi")
+    )
+    assert patch("--type=json", "--patch-file", file).code == 0
+    assert size(server) == "3Gi"
+    stale = patch("--type=json", "--patch-file", file)
+    assert stale.code == 4
+    assert "the test of /spec/size does not hold" in stale.err
+
+
+def test_a_dry_run_stores_nothing(server: Server, patch: Any) -> None:
+    done = patch("-p", "spec: {size: 9Gi}", "--dry-run=server")
+    assert done.out == "disk/p patched (dry run)\n"
+    assert size(server) != "9Gi"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "give the patch with -p"),
+        (["-p", "{}", "--patch-file", "x"], "in one of them"),
+        (["-p", "[]"], "say --type=json"),
+        (["-p", "{}", "--type=json"], "say --type=merge"),
+        (["-p", "{a: b"], "broken YAML"),
+        (["-p", "x"], "is a mapping"),
+        (["-p", "status: {phase: failed}"], "written by controllers"),
+        (["-p", "spec: {sizee: 1Gi}"], "did you mean 'size'?"),
+        (["-p", "{}", "--type=strategic"], "'strategic'"),
+    ],
+)
+def test_what_is_no_patch_is_refused(patch: Any, words: list[str], told: str) -> None:
+    done = patch(*words)
+    assert done.code == 2
+    assert told in done.err
+
+
+def test_a_missing_entity_does_not_keep_the_others(server: Server, patch: Any) -> None:
+    done = patch("nobody", "-p", "spec: {size: 8Gi}")
+    assert (done.code, done.out) == (3, "disk/p patched\n")

@@ -1,0 +1,1 @@
+"""One kind in three versions, which name and measure the same things differently."""
