@@ -41,6 +41,7 @@ fmt: venv ## Format and fix what can be fixed
 
 generate: venv ## Write the generated code anew
 	@$(BIN)/python -m miren.schemagen generate --out miren/entities/gen --docs docs/reference/entities.md miren/entities/schema/*.yml
+	@$(BIN)/python -m miren.schemagen.language_tables docs/reference/schema-language.md
 	@$(BIN)/python scripts/generate_protos.py
 
 lock: venv ## Pin the newest versions that pyproject.toml allows

@@ -43,6 +43,10 @@ VERBS: Mapping[str, tuple[str, str]] = {
 #: What other tools call our verbs.
 _ELSEWHERE: Mapping[str, str] = {
     "create": "apply",
+    "replace": "apply",
+    "set": "patch",
+    "dump": "export",
+    "backup": "export",
     "run": "apply",
     "ls": "get",
     "list": "get",

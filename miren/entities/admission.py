@@ -18,9 +18,9 @@ _MOST_FINALIZERS = 16
 _OURS = (FOREGROUND, ORPHAN, UNSET)
 
 
-def admit(new: Entity[Any, Any], old: Entity[Any, Any] | None) -> None:
-    """Raise InvalidInput with everything wrong with storing `new` over `old`."""
-    problems = [*_scope(new), *_finalizers(new, old), *out_of_bounds(new, old)]
+def admit(new: Entity[Any, Any], old: Entity[Any, Any] | None, value: bytes) -> None:
+    """Raise InvalidInput with everything wrong with storing `new`, as `value`, over `old`."""
+    problems = [*_scope(new), *_finalizers(new, old), *out_of_bounds(new, old, value)]
     if old is not None:
         problems += _immutable(new, old)
     if problems:

@@ -32,11 +32,19 @@ _NAME = re.compile(NAME)
 #: Controls, formats (such as marks of direction), halves of characters, and line separators.
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
+#: In JSON: an escape (of a control character, say), the one control JSON lets pass, an empty key.
+_SUSPICIOUS = (b"\\", b"\x7f", b'"":')
+
 Path = tuple[str | int, ...]
 
 
-def out_of_bounds(new: Entity[Any, Any], old: Entity[Any, Any] | None) -> Iterator[Problem]:
-    """Yield a problem for each part of `new` that is out of bounds and that `old` had not so."""
+def out_of_bounds(
+    new: Entity[Any, Any], old: Entity[Any, Any] | None, value: bytes
+) -> Iterator[Problem]:
+    """Yield a problem for each part of `new` that is out of bounds and that `old` had not so.
+
+    `value` is the stored form of `new`.
+    """
     metadata, before = new.metadata, old.metadata if old is not None else None
     if before is None or metadata.project != before.project:
         yield from _project(metadata.project)
@@ -44,14 +52,29 @@ def out_of_bounds(new: Entity[Any, Any], old: Entity[Any, Any] | None) -> Iterat
         yield from _labels(metadata.labels)
     if before is None or metadata.annotations != before.annotations:
         yield from _annotations(metadata.annotations)
-    for part in ("spec", "status"):
-        value = getattr(new, part)
-        if old is None or value != getattr(old, part):
-            dumped = value.model_dump(mode="json", exclude_none=True)
+    for part in () if _is_harmless(value) else ("spec", "status"):
+        model = getattr(new, part)
+        if old is None or model != getattr(old, part):
+            dumped = model.model_dump(mode="json", exclude_none=True)
             if is_deeper(dumped, MAX_DEPTH):
                 yield Problem(f"nested more than {MAX_DEPTH} levels deep", (part,))
             else:
                 yield from _contents(dumped, (part,))
+
+
+def _is_harmless(value: bytes) -> bool:
+    """Return whether a look at the bytes shows that nothing inside can be out of bounds.
+
+    Most entities are short, plain ASCII without escapes: then a list or map has few elements, no
+    character is hidden, and a level of nesting costs a bracket.
+    """
+    return (
+        len(value) < 2 * _MOST_ITEMS
+        and value.isascii()
+        and not any(mark in value for mark in _SUSPICIOUS)
+        and value.count(b"{") + value.count(b"[") <= MAX_DEPTH
+        and max(map(len, value.split(b'"'))) <= _LONGEST_KEY
+    )
 
 
 def is_key(text: str) -> bool:

@@ -7,7 +7,7 @@ defaults (which nobody owns) and with keyed lists as maps.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 
@@ -18,6 +18,7 @@ from miren.entities.guards import Guard
 from miren.entities.json_patch import patched_by_operations
 from miren.entities.keyed_lists import keyed, listed
 from miren.entities.merging import Managers, leaves, merge, merge_patch, take_over
+from miren.entities.model import Model
 from miren.entities.reading import expand, read
 from miren.entities.secret_entities import kept
 from miren.entities.secret_places import has_secrets, keep_masked
@@ -44,9 +45,13 @@ class Change(Generic[E]):
 
 def updated(old: Stored[E], wanted: E, *, manager: str) -> Change[E]:
     """Return `old` with spec and writable metadata of `wanted`."""
+    metadata = old.entity.metadata
     names = ("labels", "annotations", "finalizers", "owner_references")
-    written = {name: getattr(wanted.metadata, name) for name in names}
-    new = replace(old.entity, spec=wanted.spec).with_metadata(**written)
+    given = {name: getattr(wanted.metadata, name) for name in names}
+    written = {name: value for name, value in given.items() if value != getattr(metadata, name)}
+    if written:
+        metadata = metadata.model_copy(update=written)
+    new = replace(old.entity, spec=wanted.spec, metadata=metadata)
     return _taken_over(old, kept(new, old.entity), manager)
 
 
@@ -122,18 +127,45 @@ def _unpatchable(before: Document, after: Document) -> Iterator[Problem]:
 
 
 def _taken_over(old: Stored[E], new: E, manager: str) -> Change[E]:
-    before, after = _managed(old.entity, defaults=True), _managed(new, defaults=True)
-    managers = take_over(old.sidecar.managers, before, after, manager=manager)
+    known, managers = old.sidecar.managers, old.sidecar.managers
+    of_spec = _differing(old.entity.spec, new.spec)
+    of_metadata = _differing(old.entity.metadata, new.metadata, ("labels", "annotations"))
+    if of_spec or of_metadata:
+        before = _managed(old.entity, defaults=True, only=(of_spec, of_metadata))
+        after = _managed(new, defaults=True, only=(of_spec, of_metadata))
+        managers = take_over(known, before, after, manager=manager)
     return Change(new, managers)
 
 
-def _managed(entity: Entity[Any, Any], *, defaults: bool) -> Document:
-    """Return the part of an entity that managers own, as a document for merging."""
-    model = entity.kind.spec
+def _differing(old: Model, new: Model, names: Iterable[str] | None = None) -> set[str]:
+    """Return which attributes differ, out of all unless `names` says which."""
+    before, after = old.__dict__, new.__dict__
+    return {
+        name
+        for name in (after if names is None else names)
+        if after[name] is not before[name] and after[name] != before[name]
+    }
+
+
+def _managed(
+    entity: Entity[Any, Any],
+    *,
+    defaults: bool,
+    only: tuple[set[str] | None, set[str]] = (None, {"labels", "annotations"}),
+) -> Document:
+    """Return the part of an entity that managers own, as a document for merging.
+
+    `only` are the attributes of spec (None: all) and metadata that matter.
+    """
+    model, (of_spec, of_metadata) = entity.kind.spec, only
     spec = entity.spec.model_dump(
-        mode="json", exclude_none=True, exclude_defaults=not defaults, context=REVEALING
+        mode="json",
+        exclude_none=True,
+        exclude_defaults=not defaults,
+        include=of_spec,
+        context=REVEALING,
     )
-    metadata = entity.metadata.model_dump(mode="json", include={"labels", "annotations"})
+    metadata = entity.metadata.model_dump(mode="json", include=of_metadata) if of_metadata else {}
     return _without_empty(metadata, keyed(model, spec))
 
 

@@ -16,9 +16,13 @@ from miren.entities.attributes import Attribute, attributes, values_at
 from miren.entities.kinds import Kind, Kinds, Scope
 from miren.entities.references import Pointer, pointers, reference_attributes
 
-__all__ = ["Derived", "derive", "is_project"]
+__all__ = ["PROJECT", "Derived", "derive", "has_same_keys", "is_project"]
+
+#: Domain and name of the kind of projects.
+PROJECT = ("miren.dev", "Project")
 
 _NONE: Mapping[str, Pointer] = {}
+_EMPTY: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,28 @@ def derive(kind: Kind, document: Mapping[str, Any], kinds: Kinds) -> Derived:
     return Derived(frozenset((*found, *unique, *refers)), unique, refers)
 
 
+def has_same_keys(kind: Kind, document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Return whether nothing that makes keys differs between two documents of one entity."""
+    metadata, old = document["metadata"], before["metadata"]
+    for name in ("ownerReferences", "deletionTimestamp"):
+        if metadata.get(name) != old.get(name):
+            return False
+    return all(
+        document.get(part, _EMPTY).get(top) == before.get(part, _EMPTY).get(top)
+        for part, top in _tops(kind)
+    )
+
+
+@cache
+def _tops(kind: Kind) -> tuple[tuple[str, str], ...]:
+    """Return the attributes of spec and status in which there is something that makes keys."""
+    found = (*_valued(kind), *reference_attributes(kind))
+    return tuple(sorted({(attribute.path[0], attribute.path[1]) for attribute in found}))
+
+
 def is_project(kind: Kind) -> bool:
     """Return whether entities of this kind are the projects that others are in."""
-    is_ours = kind.name == "Project" and kind.domain == "miren.dev"
-    return is_ours and kind.scope is Scope.CLUSTER
+    return (kind.domain, kind.name) == PROJECT and kind.scope is Scope.CLUSTER
 
 
 @cache

@@ -264,13 +264,6 @@ class Entity(Generic[S, T]):
 
         Secrets are masked, unless `reveal`, which is for what is about to be stored.
         """
-        status = _dump(self.status, reveal=reveal)
-        if self.observed_generation:
-            status["observedGeneration"] = self.observed_generation
-        if self.conditions:
-            status["conditions"] = [_dump(condition) for condition in self.conditions]
-        if self.handled:
-            status["handled"] = {name: dict(value) for name, value in self.handled.items()}
         document: dict[str, Any] = {
             "apiVersion": self.kind.api_version,
             "kind": self.kind.name,
@@ -279,9 +272,30 @@ class Entity(Generic[S, T]):
             ),
             "spec": _dump(self.spec, reveal=reveal),
         }
+        status = {**_dump(self.status, reveal=reveal), **self.reserved_document()}
         if status:
             document["status"] = status
         return document
+
+    def reserved_document(self) -> dict[str, Any]:
+        """Return what every kind's status has beside its own attributes, as plain data."""
+        found: dict[str, Any] = {}
+        if self.observed_generation:
+            found["observedGeneration"] = self.observed_generation
+        if self.conditions:
+            found["conditions"] = [_dump(condition) for condition in self.conditions]
+        if self.handled:
+            found["handled"] = {name: dict(value) for name, value in self.handled.items()}
+        return found
+
+    def has_status_of(self, other: Entity[Any, Any]) -> bool:
+        """Return whether all of the status is the very same objects as the other's."""
+        return (
+            self.status is other.status
+            and self.conditions is other.conditions
+            and self.handled is other.handled
+            and self.observed_generation == other.observed_generation
+        )
 
     def with_spec(self, spec: Model) -> Self:
         """Return a copy with another spec, which must be of the kind's own type."""

@@ -164,7 +164,8 @@ class StoreClient(StoreReader):
         NotFound, Moved, and what stands in the way of its derived keys (Duplicate say).
         """
         old = self._opened(await self._get_stored(kind, name, project))
-        write = self._made(old.entity, old, Change(old.entity, old.sidecar.managers), ())
+        managers, keyring = old.sidecar.managers, self.keyring
+        write = Write(old.entity, old, managers, self.kinds, keyring, derives_again=True)
         if write.has_all_derived and old.sidecar.version == kind.kind.version:
             return False
         result = await commit(self.store, write)
@@ -283,22 +284,18 @@ class StoreClient(StoreReader):
             new = cast("E", mutator(new, before))
         new = kept(new, before)
         new = await owned(new, before, self.store, self.kinds)
-        admit(new, before)
+        write = Write(new, old, change.managers, self.kinds, self.keyring)
+        admit(new, before, write.value)
         guards = await owner_guards(new, before, self.store, self.kinds)
-        if before is not None and new.spec != before.spec:
-            new = new.with_metadata(generation=before.metadata.generation + 1)
-        more = (*change.guards, *guards)
+        write.more = (*change.guards, *guards)
         try:
-            return await self._commit(self._made(new, old, change, more), dry_run)
+            return await self._commit(write, dry_run)
         except Blocked:
             # Somebody's reference has to be unset first: it stays until that is done.
             held = deleting.held_by(new, deleting.UNSET)
-            return await self._commit(self._made(held, old, change, more), dry_run)
-
-    def _made(
-        self, new: E, old: Stored[E] | None, change: Change[E], more: Sequence[Guard]
-    ) -> Write[E]:
-        return Write(new, old, change.managers, self.kinds, more, self.keyring)
+            waiting = Write(held, old, change.managers, self.kinds, self.keyring)
+            waiting.more = write.more
+            return await self._commit(waiting, dry_run)
 
     async def _commit(self, write: Write[E], dry_run: bool) -> E:
         if write.changes_nothing:
@@ -308,12 +305,11 @@ class StoreClient(StoreReader):
         result = await commit(self.store, write, dry_run=dry_run)
         if dry_run:
             return await self._shown(write.new)
-        key = self._key(type(write.new), write.new.name, write.new.project or None)
         stored = write.stored_at(result.revision)
         if write.removes:
-            self.recent.drop(key)
+            self.recent.drop(write.key)
         else:
-            self.recent.put(key, stored)
+            self.recent.put(write.key, stored)
         return write.shown(stored.entity, result)
 
     async def _shown(self, entity: E) -> E:

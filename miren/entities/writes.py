@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -12,7 +12,7 @@ import orjson
 from miren.base.errors import InvalidInput
 from miren.entities import keys
 from miren.entities.attributes import values_at
-from miren.entities.derived import derive, is_project
+from miren.entities.derived import PROJECT, Derived, derive, has_same_keys, is_project
 from miren.entities.entity import Entity
 from miren.entities.guards import Guard, Moved, Reason, operations, refusal
 from miren.entities.keyring import Keyring
@@ -21,7 +21,9 @@ from miren.entities.leased import completed, guards_of, index_keys_of
 from miren.entities.merging import Managers
 from miren.entities.records import Sidecar, encode, stored_document
 from miren.entities.references import Pointer, misspelt
+from miren.entities.sealing import seal_document
 from miren.entities.secret_entities import masked
+from miren.entities.secret_places import has_secrets
 from miren.entities.store.api import (
     Compare,
     Delete,
@@ -33,7 +35,8 @@ from miren.entities.store.api import (
     Store,
     TransactionResult,
 )
-from miren.entities.unstored import session_attributes
+from miren.entities.unstored import session_attributes, without_unstored
+from miren.entities.validating import validated
 
 __all__ = ["Moved", "Stored", "Write", "commit"]
 
@@ -51,14 +54,30 @@ class Stored(Generic[E]):
     sidecar: Sidecar
     value: bytes
 
+    @cached_property
+    def document(self) -> Mapping[str, Any]:
+        """What is stored as plain data, shared with whoever asks: it must not be changed."""
+        plain: dict[str, Any] = orjson.loads(self.value)
+        return plain
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it lies in the store in the kind's stored version, or there is but one."""
+        return self.sidecar.version in ("", self.entity.kind.version)
+
 
 class Write(Generic[E]):
     """What storing `new` over `old` takes. An entity whose deletion has begun and that no
     finalizer holds is removed instead.
 
-    `more` are guards beside those that follow from the entity itself. Both entities come with
-    their secrets in the clear; `new`, as it is kept here, is masked.
+    Both entities come with their secrets in the clear; `new`, as it is kept here, is masked, and
+    counts a generation more where its spec differs. `derives_again` finds keys that should be
+    there and are not. Raises InvalidInput for what could not be read again: nobody checks what
+    `model_copy` makes.
     """
+
+    #: Guards beside those that follow from the entity itself.
+    more: Sequence[Guard] = ()
 
     def __init__(
         self,
@@ -66,20 +85,71 @@ class Write(Generic[E]):
         old: Stored[E] | None,
         managers: Managers,
         kinds: Kinds,
-        more: Sequence[Guard] = (),
         keyring: Keyring | None = None,
+        *,
+        derives_again: bool = False,
     ) -> None:
-        self.new = masked(new)
+        self.kind = new.kind
         self.old = old
         self._kinds = kinds
         self.held: Sequence[KeyValue] = ()  # what is held of an entity that is removed
-        self._more = more
         self._keyring = keyring
-        self.document = stored_document(new, keyring, old.value if old else None)
+        valid, clear = validated(new, old.entity if old else None, self._shared())
+        self.document = self._sealed(clear)
+        self._generation = self._count()
         self.value = encode(self.document)
-        self._derived = derive(new.kind, self.document, kinds)
+        self.new: E = self._at(masked(valid))
+        self._derived = self._derive(again=derives_again)
         self._sidecar = Sidecar(managers, self._derived.keys, new.kind.version)
         self._check()
+
+    def _shared(self) -> Mapping[str, Any] | None:
+        """Return the stored document, if parts of it can be parts of the new one as they are."""
+        old = self.old
+        shared = old is not None and old.is_current and not has_secrets(old.entity.kind)
+        return old.document if old is not None and shared else None
+
+    def _sealed(self, clear: dict[str, Any]) -> dict[str, Any]:
+        """Return what is stored of a document in the clear."""
+        kind, uid = self.kind, clear["metadata"].get("uid", "")
+        if has_secrets(kind):
+            before = orjson.loads(self.old.value) if self.old else None
+            clear = seal_document(kind, clear, uid=uid, keyring=self._keyring, old=before)
+        without_unstored(kind, clear)
+        return clear
+
+    def _count(self) -> int:
+        """Return the generation, and have it stored: one more where the spec is another."""
+        metadata: dict[str, Any] = self.document["metadata"]
+        if self.old is not None and self.document["spec"] != self._old_document["spec"]:
+            metadata["generation"] = self.old.entity.metadata.generation + 1
+        return int(metadata.get("generation", 0))
+
+    @cached_property
+    def _old_document(self) -> Mapping[str, Any]:
+        """What would be stored of the old entity now: it may lie there in an older version."""
+        assert self.old is not None
+        if self.old.is_current:
+            return self.old.document
+        return stored_document(self.old.entity, self._keyring, self.old.value)
+
+    def _at(self, entity: E, revision: int | None = None) -> E:
+        """Return an entity with its generation and, once it is stored, its revision."""
+        changes: dict[str, object] = {}
+        if entity.metadata.generation != self._generation:
+            changes["generation"] = self._generation
+        if revision is not None:
+            changes["resource_version"] = str(revision)
+        return entity.with_metadata(**changes) if changes else entity
+
+    def _derive(self, *, again: bool) -> Derived:
+        """Return what is derived; of what did not change, what is there, unless `again`."""
+        old = self.old
+        if not again and old is not None and old.is_current and self._held:
+            before = old.document
+            if has_same_keys(self.kind, self.document, before):
+                return Derived(self._held, {}, {})
+        return derive(self.kind, self.document, self._kinds)
 
     def _check(self) -> None:
         problems = tuple(misspelt(self.new.kind, self.document, self._kinds))
@@ -109,12 +179,11 @@ class Write(Generic[E]):
         """Whether all of it is stored already."""
         if self.old is None or self.removes:
             return False
-        known = self.old.sidecar
-        if known.version in ("", self.new.kind.version):
+        if self.old.is_current:
             return self.value == self.old.value and self.has_all_derived
         # What is stored in another version stays so until a write has something to say.
-        was = encode(stored_document(self.old.entity, self._keyring, self.old.value))
-        return self.value == was and self._sidecar.managers == known.managers
+        is_same = self.value == encode(self._old_document)
+        return is_same and self._sidecar.managers == self.old.sidecar.managers
 
     @property
     def has_all_derived(self) -> bool:
@@ -127,8 +196,9 @@ class Write(Generic[E]):
 
     def stored_at(self, revision: int) -> Stored[E]:
         """Return what this write stored, when it was done at `revision`."""
-        new = self.new.with_metadata(resource_version=str(revision))
-        return Stored(new, self._sidecar, self.value)
+        stored = Stored(self._at(self.new, revision), self._sidecar, self.value)
+        stored.__dict__["document"] = self.document  # as reading the value again would give it
+        return stored
 
     @cached_property
     def _held(self) -> frozenset[str]:
@@ -139,11 +209,16 @@ class Write(Generic[E]):
     @cached_property
     def guards(self) -> tuple[Guard, ...]:
         """What must still hold."""
-        mine = (self._own_guard(), *self._more)
+        mine = (self._own_guard(), *self.more)
         return (*mine, *self._removal_guards()) if self.removes else (*mine, *self._new_guards())
 
+    @cached_property
+    def key(self) -> str:
+        """Where the entity is stored."""
+        return keys.entity_key(self.kind, self.new.project, self.new.name)
+
     def _own_guard(self) -> Guard:
-        key = keys.entity_key(self.new.kind, self.new.project, self.new.name)
+        key = self.key
         if self.old is None:
             return Guard(Reason.EXISTS, Compare.absent(key))
         return Guard(Reason.MOVED, Compare.unchanged(key, self.old.entity.revision))
@@ -156,7 +231,7 @@ class Write(Generic[E]):
             if key not in self._held
         ]
         found += map(_reference_guard, self._new_pointers())
-        if self.old is None and kind.scope is Scope.PROJECT and any(map(is_project, self._kinds)):
+        if self.old is None and kind.scope is Scope.PROJECT and self._kinds.named(*PROJECT):
             compare = Compare.exists(keys.project_key(self.new.project))
             found.append(Guard(Reason.PROJECT, compare, f"project {self.new.project!r}"))
         return found
@@ -191,20 +266,17 @@ class Write(Generic[E]):
 
     def then(self) -> list[Operation]:
         """Return what is written."""
-        kind, project, name = self.new.kind, self.new.project, self.new.name
-        entity_key, sidecar_key = (
-            keys.entity_key(kind, project, name),
-            keys.sidecar_key(kind, project, name),
-        )
+        kind, project, name = self.kind, self.new.project, self.new.name
         wanted = frozenset[str]() if self.removes else self._derived.keys
         gone: list[Operation] = [Delete(KeyRange.key(key)) for key in sorted(self._held - wanted)]
         if self.removes:
             gone += (Delete(KeyRange.key(key)) for key in index_keys_of(self.new, self.held))
-            own = [Delete(KeyRange.key(entity_key)), Delete(KeyRange.key(sidecar_key))]
+            both = (self.key, keys.sidecar_key(kind, project, name))
+            own = [Delete(KeyRange.key(key)) for key in both]
             return [*own, *gone, *map(Delete, self._session_ranges())]
-        put: list[Operation] = [Put(entity_key, self.value)]
+        put: list[Operation] = [Put(self.key, self.value)]
         if self.old is None or self._sidecar != self.old.sidecar:
-            put.append(Put(sidecar_key, self._sidecar.encode()))
+            put.append(Put(keys.sidecar_key(kind, project, name), self._sidecar.encode()))
         uid = self.new.uid.encode()
         more = [Put(key, uid) for key in sorted(wanted - self._held)]
         return [*put, *gone, *more, *map(Get, self._session_ranges())]

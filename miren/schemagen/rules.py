@@ -74,6 +74,7 @@ def _of_types(
         ("of", type_ == "map", f"of is for maps, this is of type {type_}"),
         ("many", type_ != "map", "a map is never many: use a map of lists, or of maps"),
         ("to", type_ == "ref", f"to is for refs, this is of type {type_}"),
+        ("tags", type_ == "ref", f"tags are for refs, this is of type {type_}"),
         ("on_delete", type_ == "ref", f"on_delete is for refs, this is of type {type_}"),
         (
             "on_delete",

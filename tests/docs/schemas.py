@@ -48,7 +48,8 @@ def data_of(block: Block) -> dict[str, Any]:
     name, text = file_of(block)
     parsed = parse(text, name)
     assert not parsed.problems
-    data: dict[str, Any] = parsed.documents[0].value
+    data = parsed.documents[0].value
+    assert isinstance(data, dict)
     return data
 
 

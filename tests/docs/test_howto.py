@@ -9,7 +9,7 @@ import pytest
 
 from miren.entities.attributes import attributes
 from tests.docs.blocks import ROOT, blocks
-from tests.docs.walking import WALKED, still, walk
+from tests.docs.walking import WALKED, Walk, still
 from tests.servers import Server, running_server
 
 
@@ -24,10 +24,12 @@ def test_a_page_says_what_happens(
     page: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    walked = walk(page, server=server.address)
-    for entity in reversed(walked.created):
-        gone = server.cli("delete", entity, "--ignore-not-found", "--cascade=foreground")
-        assert gone.code == 0, gone.err
+    walk = Walk(page, server.address)
+    try:
+        walk.run()
+    finally:
+        for entity in reversed(walk.created):
+            server.cli("delete", entity, "--ignore-not-found", "--cascade=foreground")
 
 
 def test_every_command_of_these_pages_shows_what_it_prints() -> None:
@@ -48,8 +50,9 @@ def test_the_two_ways_to_write_a_kind_come_to_the_same(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     page = ROOT / "docs" / "howto" / "define-entities.md"
-    names = walk(page, server=server.address).names
-    ours, generated = names["MyWidget"].kind, names["Widget"].kind
+    walk = Walk(page, server.address)
+    walk.run()
+    ours, generated = walk.names["MyWidget"].kind, walk.names["Widget"].kind
     assert attributes(ours) == attributes(generated)
     assert (ours.words(), ours.columns, ours.doc) == (
         generated.words(),

@@ -11,10 +11,11 @@ from miren.base.errors import InvalidInput
 from miren.schemagen.bindings import _STORED
 from miren.schemagen.conversions import _KEYS
 from miren.schemagen.language import COMPOUNDS, LANGUAGE, SCALARS
-from miren.schemagen.language_tables import MARK, with_tables
+from miren.schemagen.language_tables import MARK, language_tables, with_tables
 from miren.schemagen.loader import load
 from tests.docs.blocks import ROOT, Block, blocks
 from tests.docs.schemas import attributes_in, data_of, file_of, schema_blocks
+from tests.servers import call_main
 
 PAGE = ROOT / "docs" / "reference" / "schema-language.md"
 TYPES = (*SCALARS, *COMPOUNDS)
@@ -49,7 +50,7 @@ def test_schemas_in_the_docs_that_are_in_one_folder_compile_together() -> None:
 
 def test_the_tables_say_what_the_loader_does() -> None:
     text = PAGE.read_text()
-    told = f"run `python -m miren.schemagen.language_tables {PAGE.relative_to(ROOT)}`"
+    told = "run `make generate`"
     assert with_tables(text) == text, told
 
 
@@ -117,3 +118,9 @@ def test_what_an_attribute_can_be_bound_to_is_listed_with_its_types(value: str) 
 
 def test_the_mark_stands_once() -> None:
     assert PAGE.read_text().count(MARK) == 1
+
+
+def test_the_command_line_prints_the_same_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = call_main(capsys, "schema", "language", "--markdown")
+    assert printed.code == 0
+    assert printed.out == language_tables()

@@ -99,5 +99,12 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+def test_the_glossary_has_each_word_once_and_in_order() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    words = re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE)[1:]
+    assert len(words) > 60
+    assert words == sorted(set(words), key=str.lower)
+
+
 def test_the_readme_is_one_screen_of_prose() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 110

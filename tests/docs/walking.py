@@ -17,18 +17,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from miren.cli.main import main
 from tests.docs.blocks import ROOT, Block, blocks
 
-__all__ = ["WALKED", "Walk", "steps", "still", "walk"]
+__all__ = ["WALKED", "Walk", "steps", "still"]
 
 #: The pages that are walked: whoever follows one begins in an empty folder, with a server.
 WALKED = sorted([*ROOT.glob("docs/howto/*.md"), *ROOT.glob("docs/concepts/*.md")])
 
 _FILE = re.compile(r"# ([\w./-]+\.(?:yaml|yml|py))\n")
+
+_SETTING = re.compile(r"[A-Z_]+=")
 
 _MOVING = (
     (re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z"), "TIME"),
@@ -50,40 +55,41 @@ def steps(block: Block) -> Iterator[tuple[str, str]]:
 
 @dataclass
 class Walk:
-    """What came of a page: the entities it created, in order, and what its Python defined."""
+    """One page and a server; what came of it: the entities created, in order, and Python names."""
 
+    page: Path
+    server: str
     created: list[str] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=dict)
 
+    def run(self) -> None:
+        """Do all that the page says in this folder; fail at the block that says otherwise."""
+        before, path = set(sys.modules), list(sys.path)
+        sys.path.insert(0, str(Path.cwd()))
+        self.names["__name__"] = self.page.stem
+        try:
+            self._run_blocks()
+        finally:
+            sys.path[:] = path
+            for name in set(sys.modules) - before:
+                file = getattr(sys.modules[name], "__file__", None) or ""
+                if Path(file).is_relative_to(Path.cwd()):
+                    del sys.modules[name]
 
-def walk(page: Path, *, server: str) -> Walk:
-    """Do all that a page says in this folder, with this server; return what came of it.
-
-    Fails with the block where something is not as the page says.
-    """
-    before, path = set(sys.modules), list(sys.path)
-    sys.path.insert(0, str(Path.cwd()))
-    walked, code = Walk(names={"__name__": page.stem}), 0
-    try:
+    def _run_blocks(self) -> None:
+        code = 0
         for block in blocks():
-            if block.page != page:
+            if block.page != self.page:
                 continue
             if named := _FILE.match(block.text):
                 _write(Path(named[1]), block.text)
             elif block.language == "python":
-                _execute(block, walked.names)
+                _execute(block, self.names)
             elif block.language == "console":
                 for command, told in steps(block):
-                    code, out = _run(command, code, server)
+                    code, out = _run(command, code, self.server)
+                    self.created += re.findall(r"^(\S+/\S+) created$", out, re.MULTILINE)
                     assert still(out) == still(told), f"{block}: {command}"
-                    walked.created += re.findall(r"^(\S+/\S+) created$", out, re.MULTILINE)
-    finally:
-        sys.path[:] = path
-        for name in set(sys.modules) - before:
-            file = getattr(sys.modules[name], "__file__", None) or ""
-            if Path(file).is_relative_to(Path.cwd()):
-                del sys.modules[name]
-    return walked
 
 
 def still(text: str) -> str:
@@ -109,13 +115,17 @@ def _execute(block: Block, names: dict[str, Any]) -> None:
 
 def _run(command: str, code: int, server: str) -> tuple[int, str]:
     """Run one command; `code` is how the one before it ended, which `echo $?` asks for."""
-    program, *words = shlex.split(command)
+    words = shlex.split(command)
+    setting = dict(word.split("=", 1) for word in takewhile(_SETTING.match, words))
+    program, *words = words[len(setting) :]
     if (program, words) == ("echo", ["$?"]):
         return 0, str(code)
     assert program == "miren", command
     if words[0] != "schema" and words[0] != "explain":
         words += ["--server", server]
     out = io.StringIO()
-    with redirect_stdout(out), redirect_stderr(out):
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(out):
+        for name, value in setting.items():
+            patch.setenv(name, value)
         code = main(words)
     return code, out.getvalue()

@@ -156,8 +156,9 @@ async def test_labels_are_counted_and_annotations_are_weighed(client: StoreClien
 async def test_lists_and_maps_are_bounded(client: StoreClient) -> None:
     env = {f"k{number}": "" for number in range(10_001)}
     assert "at most 10000" in await refused(client, make_parcel(env=env), "spec.env")
-    rooms = tuple(f"r{number}" for number in range(10_001))
-    assert "at most 10000" in await refused(client, make_parcel(rooms=rooms), "spec.rooms")
+    boxes = replace(client, kinds=Kinds([*KINDS, Box]))
+    many = Box.new("box", content=[0] * 10_001)
+    assert "at most 10000" in await refused(boxes, many, "spec.content")
     env.popitem()
     await client.create(make_parcel(env=env))
 

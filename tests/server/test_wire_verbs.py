@@ -141,6 +141,21 @@ def test_what_is_no_patch_is_refused(server: Server, patch: Any) -> None:
     refused(answer, 400, "invalid_argument")
 
 
+@pytest.mark.parametrize(
+    ("patch", "path"),
+    [
+        ({"status": {"phase": "failed"}}, ["status"]),
+        ({"metadata": {"name": "y"}}, ["metadata", "name"]),
+        ({"spec": {"size": "-1"}}, ["spec", "size"]),
+        ([{"op": "remove", "path": "/metadata/uid"}], ["metadata", "uid"]),
+    ],
+)
+def test_what_cannot_be_patched_is_named(server: Server, patch: Any, path: list[str]) -> None:
+    server.ok("Apply", document=disk("unpatched"))
+    answer = server.call("Patch", kind="disk", name="unpatched", patch=patch)
+    assert refused(answer, 400, "invalid_argument")["problems"][0]["path"] == path
+
+
 def test_a_delete_is_guarded_and_can_be_tried(server: Server) -> None:
     role = {"kind": "Role", "metadata": {"name": "guarded"}}
     made = server.ok("Create", entity=role)["entity"]["metadata"]

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from miren.base.errors import Compacted, NotFound, Refused
+from miren.base.errors import NotFound, Refused
 from miren.entities.client import (
     Actor,
     Added,
@@ -29,6 +29,7 @@ from miren.rpc.server import Call, Method, Stream, Unary
 from miren.server import tables
 from miren.server.services import requests
 from miren.server.services.awaiting import awaited
+from miren.server.services.outcomes import action_of, before_write, find
 
 __all__ = ["EntityService", "actor_of"]
 
@@ -196,7 +197,7 @@ class EntityService:
         partial: Partial[Any] = Partial(kind.entity, document)
         client = self._as(call, request)
         who = (kind.entity, partial.name, partial.project or None)
-        known = await _find(client, *who)
+        known = await find(client, *who)
         dry_run = requests.flag(request, "dryRun")
         after = await client.apply(
             partial,
@@ -204,25 +205,26 @@ class EntityService:
             force=requests.flag(request, "force"),
             dry_run=dry_run,
         )
-        before = await _before(client, who, known, after, dry_run=dry_run)
-        answer = {"entity": after.to_document(), "action": _action(before, after)}
+        before = await before_write(client, who, known, after, dry_run=dry_run)
+        answer = {"entity": after.to_document(), "action": action_of(before, after)}
         return {**answer, "before": _document(before)} if dry_run else answer
 
     async def patch(self, call: Call, request: Message) -> Message:
         """Change an entity by a patch; `action` says what that came to."""
         kind, client = self._kind(request), self._as(call, request)
         who = (kind.entity, requests.text(request, "name"), None)
-        known = await _find(client, *who)
-        dry_run = requests.flag(request, "dryRun")
+        patch, dry_run = requests.patch(request), requests.flag(request, "dryRun")
+        known = await find(client, *who)
         after = await client.patch(
             kind.entity,
             who[1],
-            requests.patch(request),
+            patch,
             manager=requests.optional_text(request, "manager") or "patch",
             dry_run=dry_run,
         )
-        before = await _before(client, who, known, after, dry_run=dry_run)
-        return {"entity": after.to_document(), "action": _action(before, after)}
+        before = await before_write(client, who, known, after, dry_run=dry_run)
+        action = action_of(before, after, finalizers=True)
+        return {"entity": after.to_document(), "action": action}
 
     async def delete(self, call: Call, request: Message) -> Message:
         """Begin an entity's deletion; `gone` says whether it is over already."""
@@ -325,54 +327,3 @@ def _references(kind: Kind) -> list[dict[str, Any]]:
         {"path": each.dotted, "to": list(each.options.to), "owner": each.options.owner}
         for each in reference_attributes(kind)
     ]
-
-
-Who = tuple[type[AnyEntity], str, str | None]
-
-
-async def _find(
-    client: Client, kind: type[AnyEntity], name: str, project: str | None, *, revision: int = 0
-) -> AnyEntity | None:
-    found: AnyEntity | None = await client.get(
-        kind, name, project=project, revision=revision, default=None
-    )
-    return found
-
-
-async def _before(
-    client: Client, who: Who, known: AnyEntity | None, after: AnyEntity, *, dry_run: bool
-) -> AnyEntity | None:
-    """Return what an entity was just before a write made it `after`.
-
-    `known` was read before that write, and controllers may have written since.
-    """
-    if known is not None and known.revision == after.revision:
-        return known
-    # What a dry run returns still has the revision of what it was made from.
-    then = after.revision if dry_run else after.revision - 1
-    try:
-        return await _find(client, *who, revision=then) if then > 0 else None
-    except Compacted:
-        return known
-
-
-def _action(before: AnyEntity | None, after: AnyEntity) -> str:
-    """Return what a write came to. Status is left out: controllers write it meanwhile.
-
-    The generation stands for the spec, which does not show whether its secrets changed.
-    """
-    if before is None or before.uid != after.uid:
-        return "created"
-    return "unchanged" if _wished(before) == _wished(after) else "configured"
-
-
-def _wished(entity: AnyEntity) -> tuple[object, ...]:
-    head = entity.metadata
-    return (
-        head.generation,
-        entity.spec,  # of an older version, parts of which are no spec in the stored one
-        head.labels,
-        head.annotations,
-        head.finalizers,
-        head.owner_references,
-    )

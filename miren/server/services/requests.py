@@ -174,13 +174,23 @@ def document(request: Message, name: str) -> dict[str, Any]:
 
 
 def patch(request: Message) -> Patch:
-    """Return a patch: an object is a JSON merge patch, an array a JSON Patch."""
+    """Return a patch: an object is a JSON merge patch, an array a JSON Patch.
+
+    What may be patched is for the client to say, which knows the entity.
+    """
     given = request.get("patch")
-    if isinstance(given, dict):
-        return given
     if isinstance(given, list) and all(isinstance(operation, dict) for operation in given):
         return given
-    raise InvalidInput(
-        "patch must be an object or an array of objects",
-        hint="an object is a merge patch, an array a JSON Patch",
-    )
+    if not isinstance(given, dict):
+        raise InvalidInput(
+            "patch must be an object or an array of objects",
+            hint="an object is a merge patch, an array a JSON Patch",
+        )
+    problems = [
+        Problem("must be an object", (part,))
+        for part in ("spec", "metadata")
+        if not isinstance(given.get(part, {}), dict)
+    ]
+    if problems:
+        raise InvalidInput(problems)
+    return given
