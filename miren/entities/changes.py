@@ -7,18 +7,18 @@ defaults (which nobody owns) and with keyed lists as maps.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 
 from miren.base.errors import InvalidInput, Problem
 from miren.entities.client import Patch
+from miren.entities.differences import Difference, difference
 from miren.entities.entity import Entity, Metadata, OwnerReference, Partial
 from miren.entities.guards import Guard
 from miren.entities.json_patch import patched_by_operations
 from miren.entities.keyed_lists import keyed, listed
 from miren.entities.merging import Managers, leaves, merge, merge_patch, take_over
-from miren.entities.model import Model
 from miren.entities.reading import expand, read
 from miren.entities.secret_entities import kept
 from miren.entities.secret_places import has_secrets, keep_masked
@@ -31,6 +31,7 @@ E = TypeVar("E", bound=Entity[Any, Any])
 Document = dict[str, Any]
 
 _PATCHABLE = ("labels", "annotations", "finalizers", "ownerReferences")
+_LABELS = ("labels", "annotations")
 _HINT = "spec, labels and annotations can"
 
 
@@ -41,6 +42,7 @@ class Change(Generic[E]):
     entity: E
     managers: Managers
     guards: tuple[Guard, ...] = ()
+    of_spec: Difference | None = None  # how the spec differs from what is stored
 
 
 def updated(old: Stored[E], wanted: E, *, manager: str) -> Change[E]:
@@ -127,45 +129,38 @@ def _unpatchable(before: Document, after: Document) -> Iterator[Problem]:
 
 
 def _taken_over(old: Stored[E], new: E, manager: str) -> Change[E]:
-    known, managers = old.sidecar.managers, old.sidecar.managers
-    of_spec = _differing(old.entity.spec, new.spec)
-    of_metadata = _differing(old.entity.metadata, new.metadata, ("labels", "annotations"))
-    if of_spec or of_metadata:
-        before = _managed(old.entity, defaults=True, only=(of_spec, of_metadata))
-        after = _managed(new, defaults=True, only=(of_spec, of_metadata))
-        managers = take_over(known, before, after, manager=manager)
-    return Change(new, managers)
+    spec = difference(old.entity.spec, new.spec, old.clear["spec"], part="spec")
+    if spec.problems:
+        raise InvalidInput(spec.problems, entity=str(new))
+    if spec.model is not new.spec:
+        new = new.with_spec(spec.model)
+    labels = [(part, _shown(old.entity, part), _shown(new, part)) for part in _LABELS]
+    before = {part: was for part, was, now in labels if was != now}
+    after = {part: now for part, was, now in labels if was != now}
+    managers = old.sidecar.managers
+    if before or not spec.is_none:
+        model = new.kind.spec
+        managers = take_over(
+            managers,
+            _without_empty(before, keyed(model, spec.before)),
+            _without_empty(after, keyed(model, spec.after)),
+            manager=manager,
+        )
+    return Change(new, managers, of_spec=spec)
 
 
-def _differing(old: Model, new: Model, names: Iterable[str] | None = None) -> set[str]:
-    """Return which attributes differ, out of all unless `names` says which."""
-    before, after = old.__dict__, new.__dict__
-    return {
-        name
-        for name in (after if names is None else names)
-        if after[name] is not before[name] and after[name] != before[name]
-    }
+def _shown(entity: Entity[Any, Any], part: str) -> Mapping[str, str]:
+    found: Mapping[str, str] = getattr(entity.metadata, part)
+    return found
 
 
-def _managed(
-    entity: Entity[Any, Any],
-    *,
-    defaults: bool,
-    only: tuple[set[str] | None, set[str]] = (None, {"labels", "annotations"}),
-) -> Document:
-    """Return the part of an entity that managers own, as a document for merging.
-
-    `only` are the attributes of spec (None: all) and metadata that matter.
-    """
-    model, (of_spec, of_metadata) = entity.kind.spec, only
+def _managed(entity: Entity[Any, Any], *, defaults: bool) -> Document:
+    """Return the part of an entity that managers own, as a document for merging."""
+    model = entity.kind.spec
     spec = entity.spec.model_dump(
-        mode="json",
-        exclude_none=True,
-        exclude_defaults=not defaults,
-        include=of_spec,
-        context=REVEALING,
+        mode="json", exclude_none=True, exclude_defaults=not defaults, context=REVEALING
     )
-    metadata = entity.metadata.model_dump(mode="json", include=of_metadata) if of_metadata else {}
+    metadata = entity.metadata.model_dump(mode="json", include=set(_LABELS))
     return _without_empty(metadata, keyed(model, spec))
 
 
@@ -183,8 +178,7 @@ def _wanted(partial: Partial[E], old: E | None = None) -> Document:
 
 def _without_empty(metadata: Mapping[str, Any], spec: Any) -> Document:
     """Return both parts; an empty one is no field, so it is left out."""
-    names = ("labels", "annotations")
-    some = {part: dict(metadata[part]) for part in names if metadata.get(part)}
+    some = {part: dict(metadata[part]) for part in _LABELS if metadata.get(part)}
     return {part: value for part, value in (("metadata", some), ("spec", spec)) if value}
 
 

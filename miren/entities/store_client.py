@@ -284,7 +284,8 @@ class StoreClient(StoreReader):
             new = cast("E", mutator(new, before))
         new = kept(new, before)
         new = await owned(new, before, self.store, self.kinds)
-        write = Write(new, old, change.managers, self.kinds, self.keyring)
+        of_spec = change.of_spec if new.spec is change.entity.spec else None
+        write = Write(new, old, change.managers, self.kinds, self.keyring, of_spec=of_spec)
         admit(new, before, write.value)
         guards = await owner_guards(new, before, self.store, self.kinds)
         write.more = (*change.guards, *guards)

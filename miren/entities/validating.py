@@ -2,81 +2,96 @@
 
 What comes from documents is valid; what `model_copy` made of it, or `dataclasses.replace`, nobody
 has looked at. So each part that is not the stored one is read once more from its own plain data,
-which is what is stored then. Parts that are the stored ones are neither made nor read again.
+which is what is stored then. What is as it was is neither made nor read again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any, TypeVar, cast
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import orjson
 from pydantic import ValidationError
 
-from miren.base.errors import InvalidInput, Problem
-from miren.base.nesting import MAX_DEPTH
-from miren.entities.entity import Entity
+from miren.base.errors import InvalidInput
+from miren.entities.differences import Difference, difference, unwritable
+from miren.entities.entity import RESERVED, Entity
 from miren.entities.model import Model
 from miren.entities.reading import problems_of
 from miren.entities.secrets import REVEALING
 
-__all__ = ["validated"]
+__all__ = ["Draft", "drafted"]
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
 
-def validated(new: E, old: E | None, known: Mapping[str, Any] | None) -> tuple[E, dict[str, Any]]:
-    """Return `new` as reading it gives it, and its document with secrets in the clear.
+@dataclass(frozen=True, slots=True)
+class Draft(Generic[E]):
+    """An entity as reading it gives it, and its document with secrets in the clear."""
 
-    `known` is the document of `old`, where that may be shared with the new one. Raises InvalidInput
-    with every problem.
+    entity: E
+    document: dict[str, Any]
+    has_new_spec: bool
+
+
+def drafted(
+    new: E, old: E | None, known: Mapping[str, Any], of_spec: Difference | None = None
+) -> Draft[E]:
+    """Return the draft of `new`, which takes the place of `old` with the document `known`.
+
+    `of_spec` is the difference between the two specs, where that is known already. Raises
+    InvalidInput with every problem.
     """
-    problems: list[Problem] = []
-    changes: dict[str, Model] = {}
+    spec = of_spec or _part(new.spec, None if old is None else old.spec, known, "spec")
+    same_status = old is not None and new.has_status_of(old)
+    status = (
+        Difference(new.status, {}, {}, {})
+        if same_status
+        else _part(new.status, None if old is None else old.status, known, "status")
+    )
+    if spec.problems or status.problems:
+        raise InvalidInput((*spec.problems, *status.problems), entity=str(new))
     document: dict[str, Any] = {
         "apiVersion": new.kind.api_version,
         "kind": new.kind.name,
-        "metadata": new.metadata.model_dump(
-            mode="json", exclude_none=True, exclude_defaults=True, exclude={"resource_version"}
-        ),
+        "metadata": _metadata(new, old, known),
+        "spec": spec.whole,
     }
-    if old is not None and known is not None and new.spec is old.spec:
-        document["spec"] = known["spec"]
-    else:
-        document["spec"] = _read(new.spec, "spec", changes, problems)
-    if old is not None and known is not None and new.has_status_of(old):
-        status = known.get("status")
-    else:
-        plain = _read(new.status, "status", changes, problems)
-        status = {**plain, **new.reserved_document()}
-    if problems:
-        raise InvalidInput(problems, entity=str(new))
-    if status:
-        document["status"] = status
-    return replace(new, **cast("Any", changes)) if changes else new, document
+    plain = known.get("status") if same_status else {**status.whole, **new.reserved_document()}
+    if plain:
+        document["status"] = plain
+    if spec.model is not new.spec or status.model is not new.status:
+        new = replace(new, spec=spec.model, status=status.model)
+    return Draft(new, document, has_new_spec=old is None or not spec.is_none)
 
 
-def _read(
-    model: Model, part: str, changes: dict[str, Model], problems: list[Problem]
-) -> dict[str, Any]:
-    """Return the plain data of a part, after reading it as a check."""
-    kind = type(model)
-    plain: dict[str, Any] = {}
+def _part(new: Model, old: Model | None, known: Mapping[str, Any], part: str) -> Difference:
+    if old is not None:
+        plain = known.get(part, {})
+        if part == "status":
+            plain = {wire: value for wire, value in plain.items() if wire not in RESERVED}
+        return difference(old, new, plain, part=part)
+    kind = type(new)
     try:
-        plain = model.model_dump(mode="json", exclude_none=True, context=REVEALING, warnings=False)
-        found = kind.model_validate_json(orjson.dumps(plain), strict=True)
-        if found.__dict__ != model.__dict__:
-            changes[part] = found
-    except ValidationError as error:
-        problems += problems_of(kind, error.errors(), (part,))
+        whole = new.model_dump(mode="json", exclude_none=True, context=REVEALING, warnings=False)
+        written = orjson.dumps(whole)
     except (TypeError, ValueError) as error:
-        problems += _unreadable(error, part)
-    return plain
+        return Difference(new, {}, {}, {}, (unwritable(error, part),))
+    try:
+        found = kind.model_validate_json(written, strict=True)
+    except ValidationError as error:
+        return Difference(new, {}, {}, {}, problems_of(kind, error.errors(), (part,)))
+    return Difference(new if found.__dict__ == new.__dict__ else found, {}, {}, whole)
 
 
-def _unreadable(error: Exception, part: str) -> Iterator[Problem]:
-    """Yield the problem with what cannot even be written down."""
-    is_deep = "recursion" in str(error).lower() or "circular" in str(error).lower()
-    told = f"nested more than {MAX_DEPTH} levels deep" if is_deep else str(error)
-    yield Problem(told, (part,))
+def _metadata(
+    new: Entity[Any, Any], old: Entity[Any, Any] | None, known: Mapping[str, Any]
+) -> dict[str, Any]:
+    if old is not None and new.metadata is old.metadata:
+        plain = dict(known["metadata"])
+        plain.pop("resourceVersion", None)
+        return plain
+    return new.metadata.model_dump(
+        mode="json", exclude_none=True, exclude_defaults=True, exclude={"resource_version"}
+    )

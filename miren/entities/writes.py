@@ -13,6 +13,7 @@ from miren.base.errors import InvalidInput
 from miren.entities import keys
 from miren.entities.attributes import values_at
 from miren.entities.derived import PROJECT, Derived, derive, has_same_keys, is_project
+from miren.entities.differences import Difference
 from miren.entities.entity import Entity
 from miren.entities.guards import Guard, Moved, Reason, operations, refusal
 from miren.entities.keyring import Keyring
@@ -35,8 +36,8 @@ from miren.entities.store.api import (
     Store,
     TransactionResult,
 )
-from miren.entities.unstored import session_attributes, without_unstored
-from miren.entities.validating import validated
+from miren.entities.unstored import bound_attributes, session_attributes, without_unstored
+from miren.entities.validating import drafted
 
 __all__ = ["Moved", "Stored", "Write", "commit"]
 
@@ -48,7 +49,7 @@ _MOST_BYTES = 1024 * 1024  # etcd's own limit on a whole request is half as much
 
 @dataclass(frozen=True)
 class Stored(Generic[E]):
-    """An entity as read, with its sidecar and the very bytes that are stored."""
+    """An entity as read, with its sidecar and the very bytes that are stored, if it is."""
 
     entity: E
     sidecar: Sidecar
@@ -59,6 +60,13 @@ class Stored(Generic[E]):
         """What is stored as plain data, shared with whoever asks: it must not be changed."""
         plain: dict[str, Any] = orjson.loads(self.value)
         return plain
+
+    @cached_property
+    def clear(self) -> Mapping[str, Any]:
+        """The entity's document with the secrets as it has them, in the kind's version."""
+        if self.value and self.is_current and not has_secrets(self.entity.kind):
+            return self.document
+        return self.entity.to_document(reveal=True)
 
     @property
     def is_current(self) -> bool:
@@ -71,9 +79,9 @@ class Write(Generic[E]):
     finalizer holds is removed instead.
 
     Both entities come with their secrets in the clear; `new`, as it is kept here, is masked, and
-    counts a generation more where its spec differs. `derives_again` finds keys that should be
-    there and are not. Raises InvalidInput for what could not be read again: nobody checks what
-    `model_copy` makes.
+    counts a generation more where its spec differs. `of_spec` says how it differs, where somebody
+    knows. `derives_again` finds keys that should be there and are not. Raises InvalidInput for
+    what could not be read again: nobody checks what `model_copy` makes.
     """
 
     #: Guards beside those that follow from the entity itself.
@@ -87,6 +95,7 @@ class Write(Generic[E]):
         kinds: Kinds,
         keyring: Keyring | None = None,
         *,
+        of_spec: Difference | None = None,
         derives_again: bool = False,
     ) -> None:
         self.kind = new.kind
@@ -94,34 +103,30 @@ class Write(Generic[E]):
         self._kinds = kinds
         self.held: Sequence[KeyValue] = ()  # what is held of an entity that is removed
         self._keyring = keyring
-        valid, clear = validated(new, old.entity if old else None, self._shared())
-        self.document = self._sealed(clear)
-        self._generation = self._count()
+        before = old.entity if old else None
+        draft = drafted(new, before, old.clear if old else {}, of_spec)
+        self.document = self._sealed(draft.document)
+        self._generation = self._count(has_new_spec=draft.has_new_spec)
         self.value = encode(self.document)
-        self.new: E = self._at(masked(valid))
+        self.new: E = self._at(masked(draft.entity))
         self._derived = self._derive(again=derives_again)
         self._sidecar = Sidecar(managers, self._derived.keys, new.kind.version)
         self._check()
-
-    def _shared(self) -> Mapping[str, Any] | None:
-        """Return the stored document, if parts of it can be parts of the new one as they are."""
-        old = self.old
-        shared = old is not None and old.is_current and not has_secrets(old.entity.kind)
-        return old.document if old is not None and shared else None
 
     def _sealed(self, clear: dict[str, Any]) -> dict[str, Any]:
         """Return what is stored of a document in the clear."""
         kind, uid = self.kind, clear["metadata"].get("uid", "")
         if has_secrets(kind):
-            before = orjson.loads(self.old.value) if self.old else None
+            before = dict(self.old.document) if self.old else None
             clear = seal_document(kind, clear, uid=uid, keyring=self._keyring, old=before)
-        without_unstored(kind, clear)
+        if session_attributes(kind) or bound_attributes(kind):
+            without_unstored(kind, clear)
         return clear
 
-    def _count(self) -> int:
+    def _count(self, *, has_new_spec: bool) -> int:
         """Return the generation, and have it stored: one more where the spec is another."""
         metadata: dict[str, Any] = self.document["metadata"]
-        if self.old is not None and self.document["spec"] != self._old_document["spec"]:
+        if self.old is not None and has_new_spec:
             metadata["generation"] = self.old.entity.metadata.generation + 1
         return int(metadata.get("generation", 0))
 
