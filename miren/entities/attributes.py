@@ -140,6 +140,8 @@ def values_at(document: object, path: Path) -> Iterator[str]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
@@ -151,6 +153,8 @@ def _text(value: object) -> str:
 
 def found_at(document: object, path: Path) -> Iterator[object]:
     """Yield what is at a path; lists, maps and labels on the way give one value an element."""
+    while path and type(document) is dict and path[0] not in (EVERY, LABELS):
+        document, path = document.get(path[0]), path[1:]
     if isinstance(document, list | tuple):
         for item in document:
             yield from found_at(item, path)

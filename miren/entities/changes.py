@@ -6,7 +6,6 @@ defaults (which nobody owns) and with keyed lists as maps.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
@@ -43,6 +42,7 @@ class Change(Generic[E]):
     managers: Managers
     guards: tuple[Guard, ...] = ()
     of_spec: Difference | None = None  # how the spec differs from what is stored
+    is_valid: bool = False  # a new entity that was read from a document just now
 
 
 def updated(old: Stored[E], wanted: E, *, manager: str) -> Change[E]:
@@ -62,10 +62,11 @@ def fresh(partial: Partial[E], *, manager: str) -> Change[E]:
     given = partial.document["metadata"]
     known = ("name", "project", *_PATCHABLE)
     head = {key: given[key] for key in known if given.get(key)}
-    wanted = _wanted(partial)
-    document = {"metadata": head, "spec": listed(partial.type.kind.spec, wanted.get("spec", {}))}
+    spec = _spec_of(partial)
+    made = partial.type.from_document({"metadata": head, "spec": spec})
+    wanted = _without_empty(given, keyed(partial.type.kind.spec, spec))
     owned = frozenset(pointer for pointer, _ in leaves(wanted))
-    return Change(partial.type.from_document(document), {manager: owned} if owned else {})
+    return Change(made, {manager: owned} if owned else {}, is_valid=True)
 
 
 def applied(old: Stored[E], partial: Partial[E], *, manager: str, force: bool) -> Change[E]:
@@ -164,16 +165,20 @@ def _managed(entity: Entity[Any, Any], *, defaults: bool) -> Document:
     return _without_empty(metadata, keyed(model, spec))
 
 
-def _wanted(partial: Partial[E], old: E | None = None) -> Document:
+def _wanted(partial: Partial[E], old: E) -> Document:
     """Return what a partial says as a document for merging; its masks keep what `old` holds."""
-    document, model = copy.deepcopy(dict(partial.document)), partial.type.kind.spec
-    if "status" in document:
-        raise InvalidInput("status is written by controllers: leave it out")
-    spec = expand(model, document.get("spec") or {})
-    if old is not None and has_secrets(partial.type.kind):
+    spec = _spec_of(partial)
+    if has_secrets(partial.type.kind):
         stored = old.to_document(reveal=True)
         spec = keep_masked(partial.type.kind, {"spec": spec}, stored)["spec"]
-    return _without_empty(document.get("metadata", {}), keyed(model, spec))
+    return _without_empty(partial.document["metadata"], keyed(partial.type.kind.spec, spec))
+
+
+def _spec_of(partial: Partial[E]) -> Any:
+    """Return the spec that a partial says, by wire names and with shorthands written out."""
+    if "status" in partial.document:
+        raise InvalidInput("status is written by controllers: leave it out")
+    return expand(partial.type.kind.spec, partial.document.get("spec") or {})
 
 
 def _without_empty(metadata: Mapping[str, Any], spec: Any) -> Document:

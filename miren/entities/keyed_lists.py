@@ -25,6 +25,8 @@ class _Member:
     child: Child
     key: str | None = None
     default: object = None
+    element: _Member | None = None  # what a list or map holds
+    holds_keyed: bool = False  # whether there is a keyed list at any depth
 
 
 def keyed(model: type[Model], value: object) -> Any:
@@ -53,13 +55,12 @@ def listed(model: type[Model], value: object) -> Any:
 
 
 def _keyed(member: _Member, item: object) -> Any:
-    child = member.child
-    if child.element is None:
-        return keyed(child.model, item)
-    if member.key is None and not _has_keyed(child.model):
+    child, element = member.child, member.element
+    if not member.holds_keyed:
         return item
-    element = _Member(child.element)
-    if child.keyed and isinstance(item, Mapping):
+    if element is None:
+        return keyed(child.model, item)
+    if child.keyed and isinstance(item, dict | Mapping):
         return {name: _keyed(element, value) for name, value in item.items()}
     if not isinstance(item, list | tuple) or member.key is None:
         return item
@@ -70,12 +71,11 @@ def _keyed(member: _Member, item: object) -> Any:
 
 
 def _listed(member: _Member, item: object) -> Any:
-    child = member.child
-    if child.element is None:
-        return listed(child.model, item)
-    if member.key is None and not _has_keyed(child.model):
+    child, element = member.child, member.element
+    if not member.holds_keyed:
         return item
-    element = _Member(child.element)
+    if element is None:
+        return listed(child.model, item)
     if not isinstance(item, Mapping) or (child.many and member.key is None):
         return item
     if child.keyed:
@@ -101,24 +101,36 @@ def _has_keyed(model: type[Model]) -> bool:
         if here in seen:
             continue
         seen.add(here)
-        members = _members(here)
-        if any(member.key is not None for member in members.values()):
+        if _merge_keys(here):
             return True
-        rest += (member.child.model for member in members.values())
+        rest += (child.model for child in children(here).values())
     return False
 
 
 @cache
-def _members(model: type[Model]) -> Mapping[str, _Member]:
-    inside = children(model)
-    found = {}
+def _merge_keys(model: type[Model]) -> Mapping[str, tuple[str, object]]:
+    """Return the keyed lists of a model: the wire name of the elements' key, and its default."""
+    inside, found = children(model), {}
     for name, wire in wire_names(model).items():
-        child, info = inside[wire], model.model_fields[name]
-        keys = [each.merge_key for each in info.metadata if isinstance(each, Options)]
-        key = next((key for key in keys if key is not None), None)
-        if key is None or not child.many:
-            found[wire] = _Member(child)
-        else:
-            default = child.model.model_fields[key].get_default()
-            found[wire] = _Member(child, wire_names(child.model)[key], default)
+        given = (each for each in model.model_fields[name].metadata if isinstance(each, Options))
+        key = next((each.merge_key for each in given if each.merge_key is not None), None)
+        if key is not None and inside[wire].many:
+            element = inside[wire].model
+            default = element.model_fields[key].get_default()
+            found[wire] = (wire_names(element)[key], default)
     return found
+
+
+@cache
+def _members(model: type[Model]) -> Mapping[str, _Member]:
+    keys = _merge_keys(model)
+    return {
+        wire: _member(child, *keys.get(wire, (None, None)))
+        for wire, child in children(model).items()
+    }
+
+
+def _member(child: Child, key: str | None = None, default: object = None) -> _Member:
+    element = None if child.element is None else _member(child.element)
+    holds = key is not None or _has_keyed(child.model)
+    return _Member(child, key, default, element, holds)

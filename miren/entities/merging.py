@@ -112,7 +112,7 @@ def leaves(document: object, pointer: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _collect(document: object, pointer: str, found: list[tuple[str, object]]) -> None:
-    if isinstance(document, dict | Mapping) and document:
+    if not isinstance(document, str) and isinstance(document, dict | Mapping) and document:
         for key, value in document.items():
             step = key.replace("~", "~0").replace("/", "~1") if "~" in key or "/" in key else key
             _collect(value, f"{pointer}/{step}", found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 import orjson
 from pydantic import ValidationError
@@ -44,7 +44,7 @@ def read(model: type[M], value: object, *, path: Path = (), locate: Locate | Non
 
 def expand(model: type[Model], value: object) -> object:
     """Return `value` with every shorthand written out and attributes by their wire names."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict | Mapping):
         if model.__shorthand__ is None or isinstance(value, list | tuple) or value is None:
             return value
         return {wire_names(model)[model.__shorthand__]: value}
@@ -52,7 +52,9 @@ def expand(model: type[Model], value: object) -> object:
     result: dict[str, object] = {}
     for key, item in value.items():
         name = names.get(key, key)
-        result[name] = _expand_child(known[name], item) if name in known else item
+        child = known.get(name)
+        is_done = child is None or child.is_plain
+        result[name] = item if is_done else _expand_child(cast("Child", child), item)
     return result
 
 
@@ -74,7 +76,7 @@ class Child:
     `model` is the model at the very inside, a stand-in without attributes for a scalar.
     """
 
-    __slots__ = ("element", "keyed", "labels", "many", "model")
+    __slots__ = ("element", "is_plain", "keyed", "labels", "many", "model")
 
     def __init__(
         self,
@@ -89,6 +91,10 @@ class Child:
         self.keyed = keyed is not None
         self.element = many or keyed
         self.labels = labels  # a list of `key=value` stands for a mapping
+        #: Whether it is written in one way only, so that there is nothing to expand.
+        self.is_plain: bool = not labels and (
+            model is _Scalar if self.element is None else self.element.is_plain
+        )
 
 
 class _Scalar(Model):

@@ -93,10 +93,22 @@ class StoreClient(StoreReader):
     ) -> E:
         """Make `manager`'s fields exactly these; see `Client.apply`."""
         project = partial.project or None
+        if self.recent.get(self._key(partial.type, partial.name, project)) is None:
+            # Nobody here knows of it, so it is new most of the time, which needs no read to find.
+            try:
+                return await self._create(fresh(partial, manager=manager), dry_run=dry_run)
+            except (Unavailable, OutcomeUnknown):
+                raise
+            except MirenError as error:
+                refused: MirenError | None = error  # told below, if it is new indeed
+        else:
+            refused = None
         for attempt in range(_ATTEMPTS):
             old = await self._find(partial.type, partial.name, project)
             try:
                 if old is None:
+                    if refused is not None and not isinstance(refused, AlreadyExists):
+                        raise refused
                     made = fresh(partial, manager=manager)
                     return await self._create(made, dry_run=dry_run)
                 clear = self._opened(old)
@@ -260,7 +272,7 @@ class StoreClient(StoreReader):
             deletion_timestamp=None,
             resource_version="",
         )
-        change = Change(new, made.managers)
+        change = replace(made, entity=new)
         try:
             return await self._write(change, None, dry_run=dry_run)
         except NoProject:
@@ -285,7 +297,16 @@ class StoreClient(StoreReader):
         new = kept(new, before)
         new = await owned(new, before, self.store, self.kinds)
         of_spec = change.of_spec if new.spec is change.entity.spec else None
-        write = Write(new, old, change.managers, self.kinds, self.keyring, of_spec=of_spec)
+        is_valid = change.is_valid and new.spec is change.entity.spec
+        write = Write(
+            new,
+            old,
+            change.managers,
+            self.kinds,
+            self.keyring,
+            of_spec=of_spec,
+            is_valid=is_valid,
+        )
         admit(new, before, write.value)
         guards = await owner_guards(new, before, self.store, self.kinds)
         write.more = (*change.guards, *guards)

@@ -36,13 +36,20 @@ class Draft(Generic[E]):
 
 
 def drafted(
-    new: E, old: E | None, known: Mapping[str, Any], of_spec: Difference | None = None
+    new: E,
+    old: E | None,
+    known: Mapping[str, Any],
+    *,
+    of_spec: Difference | None = None,
+    is_valid: bool = False,
 ) -> Draft[E]:
     """Return the draft of `new`, which takes the place of `old` with the document `known`.
 
-    `of_spec` is the difference between the two specs, where that is known already. Raises
-    InvalidInput with every problem.
+    `of_spec` is the difference between the two specs, where that is known already; with `is_valid`
+    the spec is written down and not read again. Raises InvalidInput with every problem.
     """
+    if is_valid:
+        of_spec = Difference(new.spec, {}, {}, _written(new.spec))
     spec = of_spec or _part(new.spec, None if old is None else old.spec, known, "spec")
     same_status = old is not None and new.has_status_of(old)
     status = (
@@ -74,7 +81,7 @@ def _part(new: Model, old: Model | None, known: Mapping[str, Any], part: str) ->
         return difference(old, new, plain, part=part)
     kind = type(new)
     try:
-        whole = new.model_dump(mode="json", exclude_none=True, context=REVEALING, warnings=False)
+        whole = _written(new)
         written = orjson.dumps(whole)
     except (TypeError, ValueError) as error:
         return Difference(new, {}, {}, {}, (unwritable(error, part),))
@@ -83,6 +90,10 @@ def _part(new: Model, old: Model | None, known: Mapping[str, Any], part: str) ->
     except ValidationError as error:
         return Difference(new, {}, {}, {}, problems_of(kind, error.errors(), (part,)))
     return Difference(new if found.__dict__ == new.__dict__ else found, {}, {}, whole)
+
+
+def _written(model: Model) -> dict[str, Any]:
+    return model.model_dump(mode="json", exclude_none=True, context=REVEALING, warnings=False)
 
 
 def _metadata(

@@ -80,8 +80,9 @@ class Write(Generic[E]):
 
     Both entities come with their secrets in the clear; `new`, as it is kept here, is masked, and
     counts a generation more where its spec differs. `of_spec` says how it differs, where somebody
-    knows. `derives_again` finds keys that should be there and are not. Raises InvalidInput for
-    what could not be read again: nobody checks what `model_copy` makes.
+    knows; `is_valid` that a new one was read just now; `derives_again` finds keys that should be
+    there and are not. Raises InvalidInput for what could not be read again: nobody checks what
+    `model_copy` makes.
     """
 
     #: Guards beside those that follow from the entity itself.
@@ -96,6 +97,7 @@ class Write(Generic[E]):
         keyring: Keyring | None = None,
         *,
         of_spec: Difference | None = None,
+        is_valid: bool = False,
         derives_again: bool = False,
     ) -> None:
         self.kind = new.kind
@@ -104,7 +106,8 @@ class Write(Generic[E]):
         self.held: Sequence[KeyValue] = ()  # what is held of an entity that is removed
         self._keyring = keyring
         before = old.entity if old else None
-        draft = drafted(new, before, old.clear if old else {}, of_spec)
+        known = old.clear if old else {}
+        draft = drafted(new, before, known, of_spec=of_spec, is_valid=is_valid)
         self.document = self._sealed(draft.document)
         self._generation = self._count(has_new_spec=draft.has_new_spec)
         self.value = encode(self.document)
