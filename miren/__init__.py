@@ -12,41 +12,67 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from miren.base.errors import InvalidInput, MirenError
     from miren.base.quantities import Duration, Quantity
-    from miren.entities.client import Client, Selection
+    from miren.entities.client import (
+        Added,
+        Bookmark,
+        Client,
+        Deleted,
+        Left,
+        Modified,
+        Propagation,
+        Selection,
+        Target,
+    )
+    from miren.entities.conversions import Converter
     from miren.entities.entity import Condition, ConditionStatus, Entity, Partial
-    from miren.entities.kinds import Column, Scope
+    from miren.entities.keyring import Keyring
+    from miren.entities.kinds import Column, Kinds, Scope
     from miren.entities.model import Map, Model, Ref, field
+    from miren.entities.secrets import SecretText
     from miren.entities.store.memory import MemoryStore
     from miren.entities.store.sqlite import SQLiteStore
+    from miren.entities.store_client import StoreClient
     from miren.reconcile.context import Context
     from miren.reconcile.controller import Controller, index, watches
     from miren.reconcile.engine import Engine
     from miren.reconcile.results import Key, Permanent, Requeue, Temporary
 
 __all__ = [
+    "Added",
+    "Bookmark",
     "Client",
     "Column",
     "Condition",
     "ConditionStatus",
     "Context",
     "Controller",
+    "Converter",
+    "Deleted",
     "Duration",
     "Engine",
     "Entity",
     "InvalidInput",
     "Key",
+    "Keyring",
+    "Kinds",
+    "Left",
     "Map",
     "MemoryStore",
     "MirenError",
     "Model",
+    "Modified",
     "Partial",
     "Permanent",
+    "Propagation",
     "Quantity",
     "Ref",
     "Requeue",
     "SQLiteStore",
     "Scope",
+    "SecretText",
     "Selection",
+    "StoreClient",
+    "Target",
     "Temporary",
     "field",
     "index",
@@ -56,12 +82,26 @@ __all__ = [
 _HOMES = {
     "miren.base.errors": ("InvalidInput", "MirenError"),
     "miren.base.quantities": ("Duration", "Quantity"),
-    "miren.entities.client": ("Client", "Selection"),
+    "miren.entities.client": (
+        "Added",
+        "Bookmark",
+        "Client",
+        "Deleted",
+        "Left",
+        "Modified",
+        "Propagation",
+        "Selection",
+        "Target",
+    ),
+    "miren.entities.conversions": ("Converter",),
     "miren.entities.entity": ("Condition", "ConditionStatus", "Entity", "Partial"),
-    "miren.entities.kinds": ("Column", "Scope"),
+    "miren.entities.keyring": ("Keyring",),
+    "miren.entities.kinds": ("Column", "Kinds", "Scope"),
     "miren.entities.model": ("Map", "Model", "Ref", "field"),
+    "miren.entities.secrets": ("SecretText",),
     "miren.entities.store.memory": ("MemoryStore",),
     "miren.entities.store.sqlite": ("SQLiteStore",),
+    "miren.entities.store_client": ("StoreClient",),
     "miren.reconcile.context": ("Context",),
     "miren.reconcile.controller": ("Controller", "index", "watches"),
     "miren.reconcile.engine": ("Engine",),

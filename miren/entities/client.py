@@ -76,7 +76,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Listing(Generic[C]):
-    """Entities at one revision, by project and name.
+    """Entities at one revision, by project and name; those that refer to one, by how they do.
 
     `token` is not empty where more follow: give it to the next `list`, with the same selection.
     """

@@ -99,6 +99,9 @@ class StoreReader:
             return found
         if default is not _MISSING:
             return default
+        if revision:
+            who = f"{kind.kind.singular}/{name}"
+            raise NotFound(f"{who} did not exist at revision {revision}", entity=who)
         raise await self._not_found(kind, name, project)
 
     async def reveal(self, kind: type[E], name: str, *, project: str | None = None) -> E:

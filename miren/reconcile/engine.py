@@ -98,7 +98,7 @@ class Engine:
         self._store: Store | None = None
         if hasattr(store, "transact"):
             self._store = cast("Store", store)
-            kinds = Kinds(self.kinds)
+            kinds = Kinds((*self.kinds, *known))
             below = StoreClient(store=self._store, kinds=kinds, now=now, rng=rng)
             self.client = VersionedClient(below, kinds) if kinds.has_versions else below
         else:

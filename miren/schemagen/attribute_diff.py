@@ -209,9 +209,9 @@ _OPTIONS: Mapping[str, Callable[[Any, Any], Verdict]] = {
 def _change(old: Any, new: Any) -> str:
     if isinstance(old, bool) and isinstance(new, bool):
         return "added" if new else "removed"
-    if old in (None, ()):
+    if old in (None, (), ""):
         return f"{_shown(new)} added"
-    if new in (None, ()):
+    if new in (None, (), ""):
         return f"{_shown(old)} removed"
     return f"changed from {_shown(old)} to {_shown(new)}"
 

@@ -254,4 +254,4 @@ def _change(old: Any, new: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
+    return "none" if value in (None, "") else str(value)
