@@ -48,13 +48,14 @@ async def before_write(
 def action_of(before: AnyEntity | None, after: AnyEntity, *, finalizers: bool = False) -> str:
     """Return what a write came to. Status is left out: controllers write it meanwhile.
 
-    They write `finalizers` too, which count only where the write could change them. The generation
-    stands for the spec, which does not show whether its secrets changed.
+    They write `finalizers` too, which count only where the write could change them. Specs do not
+    show whether secrets changed; the generation does, and says nothing of what only an older
+    version of the kind has.
     """
     if before is None or before.uid != after.uid:
         return "created"
     old, new = before.metadata, after.metadata
-    is_same = (old.generation, old.labels, old.annotations) == (
+    is_same = before.spec == after.spec and (old.generation, old.labels, old.annotations) == (
         new.generation,
         new.labels,
         new.annotations,
