@@ -20,6 +20,7 @@ from miren.schemagen.crd import QUANTITY, as_search, as_whole, normalised
 from miren.schemagen.crd_export import export_crds
 from miren.schemagen.crd_import import import_crds
 from miren.schemagen.loader import load, load_files
+from tests.effort import tries
 from tests.schemagen.conftest import Generated
 
 CERTIFICATES = Path(__file__).with_name("certificates.crd.yaml")
@@ -217,7 +218,7 @@ NODES = st.recursive(
 
 
 @given(spec=st.dictionaries(NAMES, NODES, min_size=1, max_size=3))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=tries(30, soak=500))
 def test_any_crd_of_what_the_language_has_comes_back_as_it_was(spec: dict[str, Any]) -> None:
     given_ = crd(spec)
     (back,) = there_and_back(given_)
@@ -239,7 +240,7 @@ TEXTS = st.text(alphabet="ab1", max_size=3)
     ),
     text=TEXTS,
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=tries(50, soak=3000))
 def test_patterns_mean_the_same_searched_for_and_matched(body: str, text: str) -> None:
     import re
 
@@ -370,7 +371,7 @@ JUNK = st.sampled_from([None, 0, -1, 2.5, True, "", "x", [], ["a"], {}, {"a": 1}
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=tries(50, soak=2000))
 def test_whatever_stands_in_a_crd_is_imported_or_refused(data: st.DataObject) -> None:
     whole = yaml.safe_load(data.draw(st.sampled_from([CERTIFICATES.read_text(), REFUSED])))
     part: Any = whole

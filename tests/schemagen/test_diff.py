@@ -17,6 +17,7 @@ from miren.schemagen.diff import Change, Verdict, compare
 from miren.schemagen.loader import load, load_files
 from miren.schemagen.model import Schema
 from miren.schemagen.places import Places
+from tests.effort import tries
 from tests.schemagen.conftest import Generated
 
 ROOT = Path(__file__).parents[2]
@@ -202,7 +203,7 @@ def test_labels_are_a_map_of_texts() -> None:
 
 
 @given(chosen=st.lists(st.sampled_from(range(len(COMPATIBLE))), max_size=8, unique=True))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=tries(30, soak=500))
 def test_compatible_changes_are_never_called_breaking(chosen: list[int]) -> None:
     try:
         new = schema(written(*(COMPATIBLE[number] for number in chosen)))
