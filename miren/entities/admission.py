@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from miren.base.errors import InvalidInput, Problem, Refused
-from miren.entities.attributes import attributes, found_at
+from miren.entities.attributes import Attribute, attributes, found_at
 from miren.entities.bounds import is_key, out_of_bounds
 from miren.entities.deleting import FOREGROUND, ORPHAN, UNSET
 from miren.entities.entity import Entity
-from miren.entities.kinds import Scope
+from miren.entities.kinds import Kind, Scope
 
 __all__ = ["admit"]
 
@@ -18,9 +19,14 @@ _MOST_FINALIZERS = 16
 _OURS = (FOREGROUND, ORPHAN, UNSET)
 
 
-def admit(new: Entity[Any, Any], old: Entity[Any, Any] | None, value: bytes) -> None:
-    """Raise InvalidInput with everything wrong with storing `new`, as `value`, over `old`."""
-    problems = [*_scope(new), *_finalizers(new, old), *out_of_bounds(new, old, value)]
+def admit(new: Entity[Any, Any], old: Entity[Any, Any] | None, news: bytes) -> None:
+    """Raise InvalidInput with everything wrong with storing `new` over `old`.
+
+    `news` is the stored form of what of `new` differs from `old`.
+    """
+    problems = list(out_of_bounds(new, old, news))
+    if old is None or new.metadata is not old.metadata:
+        problems += (*_scope(new), *_finalizers(new, old))
     if old is not None:
         problems += _immutable(new, old)
     if problems:
@@ -56,9 +62,15 @@ def _gained(new: Entity[Any, Any], old: Entity[Any, Any] | None) -> list[str]:
     return [name for name in new.metadata.finalizers if name not in (*before, *_OURS)]
 
 
+@cache
+def _fixed(kind: Kind) -> tuple[Attribute, ...]:
+    """Return the attributes that cannot change once set; a status has none."""
+    return tuple(known for known in attributes(kind) if known.options.immutable)
+
+
 def _immutable(new: Entity[Any, Any], old: Entity[Any, Any]) -> list[Problem]:
-    fixed = [known for known in attributes(new.kind) if known.options.immutable]
-    if not fixed:
+    fixed = _fixed(new.kind)
+    if not fixed or new.spec is old.spec:
         return []
     before, after = old.to_document(reveal=True), new.to_document(reveal=True)
     shown = old.to_document()

@@ -14,7 +14,7 @@ from typing import Any
 
 from miren.base.errors import Problem
 from miren.base.nesting import MAX_DEPTH, is_deeper
-from miren.entities.entity import NAME, Entity
+from miren.entities.entity import NAME, Entity, Metadata
 
 __all__ = ["is_key", "out_of_bounds"]
 
@@ -39,20 +39,15 @@ Path = tuple[str | int, ...]
 
 
 def out_of_bounds(
-    new: Entity[Any, Any], old: Entity[Any, Any] | None, value: bytes
+    new: Entity[Any, Any], old: Entity[Any, Any] | None, news: bytes
 ) -> Iterator[Problem]:
     """Yield a problem for each part of `new` that is out of bounds and that `old` had not so.
 
-    `value` is the stored form of `new`.
+    `news` is the stored form of what of `new` differs from `old`.
     """
-    metadata, before = new.metadata, old.metadata if old is not None else None
-    if before is None or metadata.project != before.project:
-        yield from _project(metadata.project)
-    if before is None or metadata.labels != before.labels:
-        yield from _labels(metadata.labels)
-    if before is None or metadata.annotations != before.annotations:
-        yield from _annotations(metadata.annotations)
-    for part in () if _is_harmless(value) else ("spec", "status"):
+    if old is None or new.metadata is not old.metadata:
+        yield from _of_metadata(new.metadata, old.metadata if old is not None else None)
+    for part in () if _is_harmless(news) else ("spec", "status"):
         model = getattr(new, part)
         if old is None or model != getattr(old, part):
             dumped = model.model_dump(mode="json", exclude_none=True)
@@ -60,6 +55,15 @@ def out_of_bounds(
                 yield Problem(f"nested more than {MAX_DEPTH} levels deep", (part,))
             else:
                 yield from _contents(dumped, (part,))
+
+
+def _of_metadata(metadata: Metadata, before: Metadata | None) -> Iterator[Problem]:
+    if before is None or metadata.project != before.project:
+        yield from _project(metadata.project)
+    if before is None or metadata.labels != before.labels:
+        yield from _labels(metadata.labels)
+    if before is None or metadata.annotations != before.annotations:
+        yield from _annotations(metadata.annotations)
 
 
 def _is_harmless(value: bytes) -> bool:

@@ -53,7 +53,7 @@ def updated(old: Stored[E], wanted: E, *, manager: str) -> Change[E]:
     written = {name: value for name, value in given.items() if value != getattr(metadata, name)}
     if written:
         metadata = metadata.model_copy(update=written)
-    new = replace(old.entity, spec=wanted.spec, metadata=metadata)
+    new = old.entity.made_of(metadata=metadata, spec=wanted.spec)
     return _taken_over(old, kept(new, old.entity), manager)
 
 

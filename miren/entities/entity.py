@@ -307,7 +307,18 @@ class Entity(Generic[S, T]):
 
     def with_metadata(self, **changes: object) -> Self:
         """Return a copy with these metadata attributes changed."""
-        return replace(self, metadata=self.metadata.model_copy(update=changes))
+        return self.made_of(metadata=self.metadata.model_copy(update=changes))
+
+    def made_of(self, *, metadata: Metadata, spec: Model | None = None) -> Self:
+        """Return a copy of other parts, which must be of the kind's own types."""
+        return type(self)(
+            metadata,
+            self.spec if spec is None else cast("Any", spec),
+            self.status,
+            self.conditions,
+            self.observed_generation,
+            self.handled,
+        )
 
 
 class _Reserved(Model):

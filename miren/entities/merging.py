@@ -73,17 +73,25 @@ def take_over(managers: Managers, old: Document, new: Document, *, manager: str)
 
     What it changed is its own now; what it removed is nobody's.
     """
-    changed = changed_leaves(old, new)
-    if not changed:
-        return managers
+    before, after = dict(leaves(old)), dict(leaves(new))
+    changed = _differing(before, after)
+    set_now = changed & after.keys()
+    known = managers.get(manager, frozenset())
+    if set_now <= known and changed - set_now <= changed - known:
+        others = (owned for name, owned in managers.items() if name != manager)
+        if all(map(changed.isdisjoint, others)):
+            return managers  # all of it is this manager's already
     rest = {name: owned - changed for name, owned in managers.items()}
-    mine = rest.get(manager, frozenset()) | (changed & dict(leaves(new)).keys())
+    mine = rest.get(manager, frozenset()) | set_now
     return _without_empty({**rest, manager: mine})
 
 
 def changed_leaves(old: Document, new: Document) -> frozenset[str]:
     """Return the fields that differ."""
-    before, after = dict(leaves(old)), dict(leaves(new))
+    return _differing(dict(leaves(old)), dict(leaves(new)))
+
+
+def _differing(before: Leaves, after: Leaves) -> frozenset[str]:
     return frozenset(
         pointer
         for pointer in before.keys() | after.keys()

@@ -307,7 +307,7 @@ class StoreClient(StoreReader):
             of_spec=of_spec,
             is_valid=is_valid,
         )
-        admit(new, before, write.value)
+        admit(new, before, write.news)
         guards = await owner_guards(new, before, self.store, self.kinds)
         write.more = (*change.guards, *guards)
         try:
@@ -326,7 +326,7 @@ class StoreClient(StoreReader):
             write.held = await self._held(write.new)
         result = await commit(self.store, write, dry_run=dry_run)
         if dry_run:
-            return await self._shown(write.new)
+            return await self._shown(write.shown_dry())
         stored = write.stored_at(result.revision)
         if write.removes:
             self.recent.drop(write.key)

@@ -28,10 +28,14 @@ E = TypeVar("E", bound=Entity[Any, Any])
 
 @dataclass(frozen=True, slots=True)
 class Draft(Generic[E]):
-    """An entity as reading it gives it, and its document with secrets in the clear."""
+    """An entity as reading it gives it, and its document with secrets in the clear.
+
+    `news` is as much of the document as differs from what is stored.
+    """
 
     entity: E
     document: dict[str, Any]
+    news: Mapping[str, Any]
     has_new_spec: bool
 
 
@@ -70,7 +74,10 @@ def drafted(
         document["status"] = plain
     if spec.model is not new.spec or status.model is not new.status:
         new = replace(new, spec=spec.model, status=status.model)
-    return Draft(new, document, has_new_spec=old is None or not spec.is_none)
+    if old is None:
+        return Draft(new, document, document, has_new_spec=True)
+    news = {"spec": spec.after, "status": status.after}
+    return Draft(new, document, news, has_new_spec=not spec.is_none)
 
 
 def _part(new: Model, old: Model | None, known: Mapping[str, Any], part: str) -> Difference:

@@ -111,7 +111,8 @@ class Write(Generic[E]):
         self.document = self._sealed(draft.document)
         self._generation = self._count(has_new_spec=draft.has_new_spec)
         self.value = encode(self.document)
-        self.new: E = self._at(masked(draft.entity))
+        self.news = encode(draft.news)
+        self.new: E = masked(draft.entity)
         self._derived = self._derive(again=derives_again)
         self._sidecar = Sidecar(managers, self._derived.keys, new.kind.version)
         self._check()
@@ -201,6 +202,10 @@ class Write(Generic[E]):
             self._sidecar.managers,
             self._sidecar.derived,
         )
+
+    def shown_dry(self) -> E:
+        """Return the entity as it would be stored."""
+        return self._at(self.new)
 
     def stored_at(self, revision: int) -> Stored[E]:
         """Return what this write stored, when it was done at `revision`."""
