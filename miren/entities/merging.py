@@ -115,17 +115,24 @@ def merge_patch(document: object, patch: object) -> Any:
 def leaves(document: object, pointer: str = "") -> Iterator[tuple[str, object]]:
     """Yield (JSON pointer, value) of every field; an empty map is a field of its own."""
     found: list[tuple[str, object]] = []
-    _collect(document, pointer, found)
+    if isinstance(document, Mapping) and document:
+        _collect(document, pointer, found)
+    elif pointer:
+        found.append((pointer, document))
     return iter(found)
 
 
-def _collect(document: object, pointer: str, found: list[tuple[str, object]]) -> None:
-    if not isinstance(document, str) and isinstance(document, dict | Mapping) and document:
-        for key, value in document.items():
-            step = key.replace("~", "~0").replace("/", "~1") if "~" in key or "/" in key else key
+def _collect(
+    document: Mapping[str, object], pointer: str, found: list[tuple[str, object]]
+) -> None:
+    for key, value in document.items():
+        step = key.replace("~", "~0").replace("/", "~1") if "~" in key or "/" in key else key
+        # Most values are texts: asking whether one is a mapping is slow for what is none.
+        is_text = type(value) is str
+        if not is_text and value and isinstance(value, dict | Mapping):
             _collect(value, f"{pointer}/{step}", found)
-    elif pointer:
-        found.append((pointer, document))
+        else:
+            found.append((f"{pointer}/{step}", value))
 
 
 def _without_empty(managers: Mapping[str, Iterable[str]]) -> Managers:
