@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from miren.entities.entity import Entity
+from miren.entities.entity import Entity, OwnerReference
 from miren.entities.kinds import Kinds, Scope
 from miren.entities.model import Map, Model, Ref, field
+
+E = TypeVar("E", bound=Entity[Any, Any])
 
 
 class GreetingSpec(Model):
@@ -93,6 +95,15 @@ def make_greeting(
     **rest: Any,
 ) -> Greeting:
     return Greeting.new(name, text=text, labels=labels, **rest)
+
+
+def owners(*entities: Entity[Any, Any]) -> tuple[OwnerReference, ...]:
+    return tuple(map(OwnerReference.of, entities))
+
+
+def owned_by(entity: E, *above: Entity[Any, Any]) -> E:
+    """Return the entity with these owners, and no others."""
+    return entity.with_metadata(owner_references=owners(*above))
 
 
 def make_parcel(name: str = "box", **rest: Any) -> Parcel:

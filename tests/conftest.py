@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -27,6 +28,14 @@ def soundness() -> Iterator[Soundness]:
     """Check every store that a client wrote to when it is closed."""
     with checking_stores() as checking:
         yield checking
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Log nothing, for runs with hundreds of failures that are all meant."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,12 @@ from miren.entities.store.api import (
 )
 
 
+async def keys_in(store: Store, prefix: str = "/") -> list[str]:
+    """Return the keys that begin so, in order."""
+    page = await store.list(KeyRange.prefix(prefix), keys_only=True)
+    return [item.key for item in page.items]
+
+
 class Around:
     """Passes every call on. Opened and closed by whoever owns the inner store."""
 

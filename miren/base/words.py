@@ -1,8 +1,13 @@
-"""English, as far as names of kinds need it."""
+"""Words that name kinds: their plural, and which spellings are one word."""
 
 from __future__ import annotations
 
-__all__ = ["plural"]
+__all__ = ["folded", "plural"]
+
+
+def folded(word: str) -> str:
+    """Return what all spellings of a word share: `App-Version`, `app_version`, `appversion`."""
+    return word.lower().replace("-", "").replace("_", "")
 
 
 def plural(word: str) -> str:

@@ -14,15 +14,24 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from miren.base.errors import Conflict, InvalidInput, MissingRef
-from miren.cli.connection import ENTITIES, add_options, calls_to
+from miren.base.errors import Conflict, InvalidInput, MirenError, MissingRef, Refused
+from miren.cli.connection import ENTITIES, add_dry_run, add_manager, add_options, calls_to
 from miren.cli.kinds import known_kinds
-from miren.cli.output import name_of, print_documents
+from miren.cli.output import add_output, name_of, print_documents
 from miren.cli.printable import printable
 from miren.entities.documents import Document, files_of, read_documents
 from miren.rpc.calls import Calls
 
-__all__ = ["add_files", "add_management", "configure", "in_order", "load", "request_of", "run"]
+__all__ = [
+    "add_files",
+    "add_management",
+    "configure",
+    "in_order",
+    "load",
+    "placed",
+    "request_of",
+    "run",
+]
 
 T = TypeVar("T")
 
@@ -32,21 +41,9 @@ _ATTEMPTS = 10  # at a status that controllers write too
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_files(parser)
-    parser.add_argument(
-        "--dry-run",
-        choices=("none", "client", "server"),
-        default="none",
-        help="client: only check the files; server: say what would change",
-    )
+    add_dry_run(parser, tells="would change", on_client=True)
     add_management(parser)
-    parser.add_argument(
-        "-o",
-        "--output",
-        choices=("text", "json", "yaml", "name"),
-        default="text",
-        metavar="FORM",
-        help="text (default), json, yaml or name",
-    )
+    add_output(parser)
     add_options(parser)
 
 
@@ -65,13 +62,7 @@ def add_files(parser: argparse.ArgumentParser) -> None:
 
 def add_management(parser: argparse.ArgumentParser) -> None:
     """Add --manager and --force, with kubectl's names for them."""
-    parser.add_argument(
-        "--manager",
-        "--field-manager",
-        default="apply",
-        metavar="NAME",
-        help="who owns the fields (default: apply)",
-    )
+    add_manager(parser, default="apply", owns="the fields")
     parser.add_argument(
         "--force", "--force-conflicts", action="store_true", help="take over fields others own"
     )
@@ -126,12 +117,24 @@ def in_order(
                 refused.append(error)
         if len(waiting) == len(left):
             if otherwise is None:
-                raise refused[0]
+                raise placed(waiting[0][1], refused[0])
             for (place, document), reason in zip(waiting, refused, strict=True):
                 found[place] = otherwise(document, reason)
             break
         left = waiting
     return [found[place] for place in sorted(found)]
+
+
+def placed(document: Document, error: MirenError) -> MirenError:
+    """Return what a server said of a document, with where that stands in its file."""
+    if isinstance(error, InvalidInput):
+        return document.locate(error)
+    at = document.position
+    # Several reasons stand below each other.
+    told = error.message.replace("\n", "\n  ")
+    between = "\n  " if told != error.message else " "
+    error.message = f"{name_of(document.document)} ({at.file}:{at.line}):{between}{told}"
+    return error
 
 
 def request_of(
@@ -162,7 +165,7 @@ def _apply_all(
     def otherwise(document: Document, error: MissingRef) -> dict[str, Any]:
         # A dry run creates nothing that others could refer to, so this may well be right.
         if not creates:
-            raise error
+            raise placed(document, error)
         if options.output == "text":
             told = f"{name_of(document.document)} not checked (dry run): {error.message}"
             print(printable(told, keep="\n"))
@@ -179,8 +182,10 @@ def _apply(calls: Calls, document: Document, options: argparse.Namespace) -> dic
         answer = calls.call(f"{ENTITIES}/Apply", request_of(document, options, dry_run=is_dry))
         if document.status is not None and not is_dry:
             answer["entity"] = _write_status(calls, answer["entity"], document.status)
-    except InvalidInput as error:
-        raise document.locate(error) from None
+    except MissingRef:
+        raise  # it may be made further down
+    except (InvalidInput, Conflict, Refused) as error:
+        raise placed(document, error) from None
     if options.output == "text":
         suffix = " (dry run)" if is_dry else ""
         print(f"{name_of(answer['entity'])} {answer['action']}{suffix}", flush=True)

@@ -11,9 +11,12 @@ from miren.rpc.calls import Calls
 
 __all__ = [
     "ENTITIES",
+    "add_dry_run",
+    "add_manager",
     "add_names",
     "add_options",
     "calls_to",
+    "kinds_of",
     "names_of",
     "seconds",
 ]
@@ -36,6 +39,26 @@ def add_options(
         )
     parser.add_argument(
         "--server", metavar="ADDRESS", help="unix:///path of its socket (default: $MIREN_SERVER)"
+    )
+
+
+def add_dry_run(parser: argparse.ArgumentParser, *, tells: str, on_client: bool = False) -> None:
+    """Add --dry-run; `tells` is what the server then only says; `on_client` adds checks here."""
+    forms = ("none", "client", "server") if on_client else ("none", "server")
+    here = "client: only check the files; " if on_client else ""
+    parser.add_argument(
+        "--dry-run", choices=forms, default="none", help=f"{here}server: only say what {tells}"
+    )
+
+
+def add_manager(parser: argparse.ArgumentParser, *, default: str, owns: str) -> None:
+    """Add --manager, with kubectl's name for it; `owns` is what the manager comes to own."""
+    parser.add_argument(
+        "--manager",
+        "--field-manager",
+        default=default,
+        metavar="NAME",
+        help=f"who owns {owns} (default: {default})",
     )
 
 
@@ -78,10 +101,19 @@ def names_of(words: list[str]) -> list[tuple[str, str]]:
         if not all(kind and slash and name for kind, slash, name in pairs):
             raise InvalidInput("name entities either as KIND NAME... or as KIND/NAME...")
         return [(kind, name) for kind, _, name in pairs]
-    kind, *names = words
+    first, *names = words
+    kinds = kinds_of(first)
     if not names:
-        raise InvalidInput(f"which {kind}? give a name", hint=f"`miren get {kind}` lists them")
-    return [(kind, name) for name in names]
+        raise InvalidInput(f"which {first}? give a name", hint=f"`miren get {first}` lists them")
+    return [(kind, name) for kind in kinds for name in names]
+
+
+def kinds_of(word: str) -> list[str]:
+    """Return the kinds that a word such as `apps,routes` names."""
+    kinds = [kind for kind in word.split(",") if kind]
+    if not kinds:
+        raise InvalidInput("name a kind", hint="`miren api-resources` lists them")
+    return kinds
 
 
 def seconds(text: str) -> float:

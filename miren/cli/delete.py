@@ -18,7 +18,14 @@ from contextlib import suppress
 from typing import Any
 
 from miren.base.errors import InvalidInput, NotFound
-from miren.cli.connection import ENTITIES, add_names, add_options, calls_to, seconds
+from miren.cli.connection import (
+    ENTITIES,
+    add_dry_run,
+    add_names,
+    add_options,
+    calls_to,
+    seconds,
+)
 from miren.cli.failures import Failures
 from miren.cli.listing import add_selection, targets_of
 from miren.cli.output import name_of
@@ -48,12 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--revision", metavar="N", help="only if it still has this resourceVersion"
     )
-    parser.add_argument(
-        "--dry-run",
-        choices=("none", "server"),
-        default="none",
-        help="server: only say what would be deleted",
-    )
+    add_dry_run(parser, tells="would be deleted")
     parser.add_argument(
         "--wait",
         choices=("true", "false"),

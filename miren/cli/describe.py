@@ -47,8 +47,13 @@ def _described(document: dict[str, Any]) -> list[str]:
         f"{'Kind:':14}{document['kind']} ({document['apiVersion']})",
         f"{'Project:':14}{metadata.get('project') or '-'}",
         f"{'Labels:':14}{_pairs(metadata.get('labels', {}))}",
+        *_annotations(metadata.get("annotations", {})),
         f"{'Created:':14}{metadata['creationTimestamp']}",
+        f"{'Revision:':14}{metadata['resourceVersion']}, generation {metadata['generation']}",
+        f"{'Uid:':14}{metadata['uid']}",
     ]
+    if "finalizers" in metadata and "deletionTimestamp" not in metadata:
+        lines.append(f"{'Finalizers:':14}{', '.join(metadata['finalizers'])}")
     if "deletionTimestamp" in metadata:
         held = ", ".join(metadata.get("finalizers", [])) or "nothing"
         lines.append(f"{'Deleting:':14}since {metadata['deletionTimestamp']}, held by {held}")
@@ -86,6 +91,15 @@ def _conditions(conditions: list[dict[str, Any]]) -> list[str]:
         for one in conditions
     ]
     return ["Conditions:", *(f"  {line}" for line in table_lines(columns, rows))]
+
+
+def _annotations(annotations: dict[str, str]) -> list[str]:
+    """Return a line an annotation: they may be long."""
+    pairs = [f"{key}={value}" for key, value in annotations.items()]
+    titles = ["Annotations:", *[""] * len(pairs)]
+    return [
+        f"{title:14}{printable(pair)}" for title, pair in zip(titles, pairs or ["-"], strict=False)
+    ]
 
 
 def _pairs(labels: dict[str, str]) -> str:

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from difflib import unified_diff
 from typing import Any
 
-from miren.base.errors import InvalidInput, MissingRef
+from miren.base.errors import Conflict, InvalidInput, MissingRef, Refused
 from miren.base.yaml_text import dump
-from miren.cli.apply import add_files, add_management, in_order, load, request_of
+from miren.cli.apply import add_files, add_management, in_order, load, placed, request_of
 from miren.cli.connection import ENTITIES, add_options, calls_to
 from miren.cli.output import name_of, writable
 from miren.entities.documents import Document
@@ -44,8 +44,10 @@ def run(options: argparse.Namespace) -> int:
     def ask(document: Document) -> dict[str, Any]:
         try:
             return calls.call(f"{ENTITIES}/Apply", request_of(document, options, dry_run=True))
-        except InvalidInput as error:
-            raise document.locate(error) from None
+        except MissingRef:
+            raise  # it may be made further down
+        except (InvalidInput, Conflict, Refused) as error:
+            raise placed(document, error) from None
 
     answers: list[dict[str, Any]] = []
 
@@ -56,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     def otherwise(document: Document, error: MissingRef) -> dict[str, Any]:
         # What it refers to may be among what would be created.
         if all(answer["action"] != "created" for answer in answers):
-            raise error
+            raise placed(document, error)
         return {"before": None, "entity": document.document, "action": "created"}
 
     is_coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")

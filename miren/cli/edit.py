@@ -63,7 +63,8 @@ def _edit(calls: Calls, who: dict[str, str], opened: Entity, work: Draft) -> boo
         if not work.is_changed:
             return False
         if not came_back:
-            raise MirenError(f"{name_of(opened)} was not edited, it was closed with its errors")
+            told = [f"{name_of(opened)} was not edited, it was closed with its errors:", *comments]
+            raise MirenError("\n  ".join(told))
         try:
             document = _read(work.text, opened)
             newest, theirs = _store(calls, who, (opened, newest), document)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from miren.base.errors import InvalidInput, MirenError
@@ -37,6 +38,11 @@ class Draft:
     def is_changed(self) -> bool:
         """Whether the person has written something that is worth keeping."""
         return bool(self.text.strip()) and self.text != self._began_as
+
+    def look_again(self) -> None:
+        """Take over what was saved in the file while nobody looked, as far as it can be read."""
+        with suppress(OSError, UnicodeDecodeError):
+            self.text = _without_comments(self.path.read_text(encoding="utf-8"))
 
     def edit(self, comments: Iterable[str] = ()) -> bool:
         """Show the text under comments in the editor; return whether it came back different.
@@ -66,6 +72,7 @@ def draft(text: str, name: str) -> Iterator[Draft]:
     try:
         yield work
     except BaseException as error:
+        work.look_again()
         if not work.is_changed:
             work.path.unlink(missing_ok=True)
         elif isinstance(error, MirenError):
@@ -110,13 +117,28 @@ def _without_comments(text: str) -> str:
     return "".join(lines)
 
 
+@contextmanager
+def _left_to_editors() -> Iterator[None]:
+    """Let Ctrl-C be for the editor alone, where it need not mean the end."""
+    # Not SIG_IGN, which an editor would inherit.
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _run_editor(path: Path) -> None:
     names = ("MIREN_EDITOR", "VISUAL", "EDITOR")
     command = next((os.environ[name] for name in names if os.environ.get(name)), "vi")
     try:
         words = shlex.split(command)
-        done = subprocess.run([*words, str(path)], check=False)
+        with _left_to_editors():
+            done = subprocess.run([*words, str(path)], check=False)
     except (ValueError, FileNotFoundError, PermissionError) as error:
         raise MirenError(f"cannot run the editor {command!r}", hint="set $EDITOR") from error
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise MirenError(f"the editor {command!r} was ended by {name}")
     if done.returncode != 0:
         raise MirenError(f"the editor {command!r} ended with {done.returncode}")

@@ -3,6 +3,7 @@
 miren export                      everything in the project, and the project itself
 miren export -A                   everything there is
 miren export apps routes -l app=web
+miren export app/web              one entity
 miren export -A | miren apply -f - --server unix:///other.sock
 
 Left out is what only a server writes (uid, resourceVersion, timestamps), what is being deleted,
@@ -23,8 +24,9 @@ from typing import Any
 
 from miren.base.errors import InvalidInput, NotFound
 from miren.base.suggestions import closest
+from miren.base.words import folded
 from miren.base.yaml_text import dump
-from miren.cli.connection import ENTITIES, add_options, calls_to
+from miren.cli.connection import ENTITIES, add_options, calls_to, names_of
 from miren.cli.listing import add_selection, list_all, selection_of
 from miren.cli.output import name_of, writable
 from miren.entities.documents import EXPORTED
@@ -40,7 +42,13 @@ Kind = Mapping[str, Any]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help="only these kinds (default: all)")
+    parser.usage = f"{parser.prog} [KIND... | KIND/NAME...] [options]"
+    parser.add_argument(
+        "kinds",
+        nargs="*",
+        metavar="KIND",
+        help="only these kinds, or only entities named KIND/NAME (default: all)",
+    )
     add_selection(parser)
     parser.add_argument(
         "--owned", action="store_true", help="also what is owned by others, as controllers make it"
@@ -53,16 +61,15 @@ def run(options: argparse.Namespace) -> int:
     """Write every entity that was asked for, those referred to before those that refer."""
     calls = calls_to(options)
     masked = count = 0
-    for kind in _kinds(calls, options):
-        for entity in _entities(calls, kind, options):
-            document = exported(entity, with_status=options.status)
-            masked += _is_masked(document["spec"])
-            if count:
-                print("---")
-            count += 1
-            for owner in _lost_owners(entity, kind):
-                print(f"# its owner {owner} is not exported")
-            print(dump(document), end="")
+    for kind, entity in _asked_for(calls, options):
+        document = exported(entity, with_status=options.status)
+        masked += _is_masked(document["spec"])
+        if count:
+            print("---")
+        count += 1
+        for owner in _lost_owners(entity, kind):
+            print(f"# its owner {owner} is not exported")
+        print(dump(document), end="")
     if masked:
         plural = "s have" if masked != 1 else " has"
         print(
@@ -94,14 +101,36 @@ def exported(entity: Document, *, with_status: bool) -> dict[str, Any]:
     return document
 
 
-def _kinds(calls: Calls, options: argparse.Namespace) -> list[Kind]:
-    """Return the kinds to export, in an order in which they can be applied."""
+def _asked_for(calls: Calls, options: argparse.Namespace) -> Iterator[tuple[Kind, Document]]:
+    """Yield what to export with its kind, in an order in which it can be applied."""
+    ordered = _known(calls)
+    named = [word for word in options.kinds if "/" in word]
+    if not named:
+        for kind in _kinds(ordered, options):
+            for entity in _entities(calls, kind, options):
+                yield kind, entity
+        return
+    is_selected = options.selector or options.field_selector or options.all_projects
+    if len(named) != len(options.kinds) or is_selected:
+        raise InvalidInput("name either kinds, and select from them, or entities as KIND/NAME")
+    pairs = [(_named(word, ordered), name) for word, name in names_of(named)]
+    for kind, name in sorted(pairs, key=lambda pair: ordered.index(pair[0])):
+        who = {"kind": _word(kind), "name": name, "project": options.project}
+        yield kind, calls.call(f"{ENTITIES}/Get", who)["entity"]
+
+
+def _known(calls: Calls) -> list[Kind]:
+    """Return the kinds of the server, those referred to before those that refer."""
     known: dict[tuple[str, str], Kind] = {}
     for kind in calls.call(f"{ENTITIES}/Kinds", {})["kinds"]:
         known[_domain(kind), kind["name"]] = kind  # the stored version comes after older ones
-    ordered = _in_order(known.values())
-    words = [word for word in options.kinds if word != "all"]
-    if not words or "all" in options.kinds:
+    return _in_order(known.values())
+
+
+def _kinds(ordered: list[Kind], options: argparse.Namespace) -> list[Kind]:
+    """Return the kinds to export, in the order given."""
+    words = [word for words in options.kinds for word in words.split(",") if word]
+    if not words or "all" in words:
         return [
             kind
             for kind in ordered
@@ -133,8 +162,7 @@ def _referred(kind: Kind) -> set[str]:
 
 
 def _entities(calls: Calls, kind: Kind, options: argparse.Namespace) -> Iterator[Document]:
-    word = f"{kind['name'].lower()}.{_domain(kind)}"
-    found = list_all(calls, {"kind": word, **selection_of(options)})["items"]
+    found = list_all(calls, {"kind": _word(kind), **selection_of(options)})["items"]
     for entity in found:
         metadata = entity["metadata"]
         if "deletionTimestamp" in metadata:
@@ -173,23 +201,27 @@ def _values(value: Any, path: list[str]) -> Iterator[str]:
 
 def _named(word: str, kinds: Iterable[Kind]) -> Kind:
     """Return the kind that a word means, as the server would say."""
-    name, _, domain = _fold(word).partition(".")
+    name, _, domain = folded(word).partition(".")
     words = [(kind, each) for kind in kinds for each in _words(kind)]
-    found = [kind for kind, each in words if _fold(each) == name and domain in ("", _domain(kind))]
+    alike = [kind for kind, each in words if folded(each) == name]
+    found = [kind for kind in alike if domain in ("", _domain(kind))]
     if not found:
-        raise NotFound(f"no kind {word!r}", hint=closest(word, [each for _, each in words]))
+        meant = closest(word, [each for _, each in words])
+        hint = meant or "export takes kinds, and entities as KIND/NAME"
+        raise NotFound(f"no kind {word!r}", hint=hint)
     if any(kind is not found[0] for kind in found):
         choices = ", ".join(f"{name}.{_domain(kind)}" for kind in found)
         raise InvalidInput(f"{word!r} is ambiguous: say {choices}")
     return found[0]
 
 
+def _word(kind: Kind) -> str:
+    """Return the word that means this kind and no other."""
+    return f"{kind['name'].lower()}.{_domain(kind)}"
+
+
 def _words(kind: Kind) -> list[str]:
     return [kind["name"].lower(), kind["plural"], *kind["short"]]
-
-
-def _fold(word: str) -> str:
-    return word.lower().replace("-", "").replace("_", "")
 
 
 def _domain(kind: Kind) -> str:

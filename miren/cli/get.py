@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from miren.base.errors import Compacted, InvalidInput, NotFound
-from miren.cli.connection import ENTITIES, add_names, add_options, calls_to, names_of
+from miren.cli.connection import ENTITIES, add_names, add_options, calls_to, kinds_of, names_of
 from miren.cli.failures import Failures
 from miren.cli.listing import CHUNK, add_selection, list_all, selection_of
 from miren.cli.output import Table, name_of, print_documents
@@ -85,10 +85,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace, *, is_named: bool) -> None:
     """Refuse options that mean nothing together."""
-    is_selected = (
-        options.all_projects or options.selector or options.field_selector or options.refers_to
-    )
-    if is_named and is_selected:
+    if is_named and (options.all_projects or _is_narrowed(options)):
         raise InvalidInput("a name and a selection exclude each other: give one of them")
     if options.revision and (options.watch or not is_named):
         raise InvalidInput("--revision shows entities that are named, and no changes")
@@ -100,11 +97,13 @@ def _check(options: argparse.Namespace, *, is_named: bool) -> None:
     if options.tag and not options.refers_to:
         raise InvalidInput("--tag goes with --refers-to KIND/NAME")
     if options.show_managed_fields and not is_whole:
-        raise InvalidInput("--show-managed-fields goes with -o yaml or -o json")
+        raise InvalidInput(
+            "--show-managed-fields goes with -o yaml or -o json, and without --watch"
+        )
 
 
 def _list(calls: Calls, options: argparse.Namespace) -> int:
-    kinds = list(filter(None, _kind(options).split(",")))
+    kinds = kinds_of(_kind(options))
     documents: list[dict[str, Any]] = []
     shown = 0
     for kind in kinds:
@@ -119,10 +118,16 @@ def _list(calls: Calls, options: argparse.Namespace) -> int:
         else:
             is_everywhere = options.all_projects or answer["scope"] == "cluster"
             where = "" if is_everywhere else f" in project {options.project or 'default'!r}"
-            print(f"no {answer['plural']}{where}", file=sys.stderr)
+            matching = "matching " if _is_narrowed(options) else ""
+            print(f"no {matching}{answer['plural']}{where}", file=sys.stderr)
     if options.output not in ("table", "wide"):
         print_documents(documents, options.output, single=False)
     return 0
+
+
+def _is_narrowed(options: argparse.Namespace) -> bool:
+    """Whether only some of a project's entities were asked for."""
+    return bool(options.selector or options.field_selector or options.refers_to)
 
 
 def _documents(answer: dict[str, Any]) -> list[dict[str, Any]]:
@@ -178,7 +183,8 @@ def _managed(document: dict[str, Any], managers: dict[str, Any] | None) -> dict[
 
 
 def _watch(calls: Calls, options: argparse.Namespace, *, is_named: bool) -> int:
-    if is_named and len(names_of(options.what)) > 1:
+    watched = names_of(options.what) if is_named else kinds_of(_kind(options))
+    if len(watched) > 1:
         raise InvalidInput("watch one kind, or one entity")
     kind, name = names_of(options.what)[0] if is_named else (_kind(options), "")
     request = {**_request(options, kind), "name": name}
@@ -252,5 +258,5 @@ def _revision(text: str) -> str:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not 0 or more")
     return int(text)

@@ -10,7 +10,7 @@ import argparse
 from typing import Any
 
 from miren.base.errors import Compacted, InvalidInput
-from miren.cli.connection import ENTITIES, names_of
+from miren.cli.connection import ENTITIES, kinds_of, names_of
 from miren.rpc.calls import Calls
 
 __all__ = ["CHUNK", "add_selection", "list_all", "selection_of", "targets_of"]
@@ -96,14 +96,14 @@ def targets_of(
         )
     if options.all and (options.selector or options.field_selector):
         raise InvalidInput("--all and a selector exclude each other: give one of them")
-    found = list_all(calls, {"kind": words[0], **selection_of(options)})
     return [
         {
-            "kind": words[0],
+            "kind": kind,
             "name": item["metadata"]["name"],
             "project": item["metadata"].get("project", ""),
         }
-        for item in found["items"]
+        for kind in kinds_of(words[0])
+        for item in list_all(calls, {"kind": kind, **selection_of(options)})["items"]
     ]
 
 

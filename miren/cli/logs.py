@@ -52,7 +52,7 @@ def _name(words: list[str]) -> str:
         raise InvalidInput("logs are of one sandbox at a time")
     ((kind, name),) = named
     if kind.lower() not in _KINDS:
-        raise InvalidInput(f"a {kind} has no logs", hint="sandboxes have")
+        raise InvalidInput(f"a {kind} has no logs", hint="sandboxes have, one at a time")
     return name
 
 

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 
 from miren.base.errors import InvalidInput, MirenError
 from miren.base.suggestions import closest
@@ -19,26 +20,44 @@ __all__ = ["VERBS", "main"]
 
 #: verb -> (module in miren.cli, what it does)
 VERBS: Mapping[str, tuple[str, str]] = {
+    "get": ("get", "show entities as a table, YAML or JSON"),
+    "describe": ("describe", "show all that is known of an entity"),
+    "logs": ("logs", "show what a sandbox said"),
+    "wait": ("wait", "wait for a condition, a phase or a deletion"),
+    "export": ("export", "write entities as files that can be applied"),
     "apply": ("apply", "make entities what files say"),
     "diff": ("diff", "show what applying files would change"),
     "edit": ("edit", "change entities in an editor"),
     "patch": ("patch", "change a part of an entity"),
     "label": ("label", "set labels, or take them off"),
     "annotate": ("annotate", "set annotations, or take them off"),
-    "get": ("get", "show entities as a table, YAML or JSON"),
-    "describe": ("describe", "show all that is known of an entity"),
-    "export": ("export", "write entities as files that can be applied"),
     "delete": ("delete", "delete entities"),
-    "wait": ("wait", "wait for a condition, a phase or a deletion"),
-    "logs": ("logs", "show what a sandbox said"),
-    "explain": ("explain", "show what a kind and its attributes mean"),
     "api-resources": ("api_resources", "show which kinds of entities there are"),
-    "image": ("image", "build or import images"),
+    "explain": ("explain", "show what a kind and its attributes mean"),
     "schema": ("schema", "generate code from schema.yml, compare, import, export"),
+    "image": ("image", "build or import images"),
+    "server": ("server", "run the server, rotate its keys, or clean up after it"),
     "debug": ("debug", "check the store, and repair it"),
-    "server": ("server", "run the server, or clean up after it"),
     "version": ("version", "show the versions of client and server"),
 }
+
+#: The verbs that begin a group in the overview.
+_GROUPS: Mapping[str, str] = {
+    "get": "Look at entities",
+    "apply": "Change entities",
+    "api-resources": "Learn and define kinds",
+    "image": "Run it",
+}
+
+_ENDING = """\
+`miren <command> --help` tells more; options come after the command.
+
+Environment:
+  MIREN_SERVER   the server's address, unix:///path of its socket
+  MIREN_DEBUG=1  show a traceback with an error
+
+Exit codes: 0 done, 1 failed, 2 usage or invalid input, 3 not found, 4 conflict, 5 timeout,
+6 refused, 7 no server; `miren diff` ends with 1 where something differs."""
 
 #: What other tools call our verbs.
 _ELSEWHERE: Mapping[str, str] = {
@@ -62,6 +81,7 @@ _ELSEWHERE: Mapping[str, str] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _prepare_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     is_verbose = os.environ.get("MIREN_DEBUG", "") not in ("", "0")
     try:
@@ -85,6 +105,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _prepare_streams() -> None:
+    """Make the standard streams ones that can be read and written, whoever started us.
+
+    Those that were closed are empty; what comes in is UTF-8 in every locale, and what a locale
+    cannot show goes out as escapes.
+    """
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _fail(text: str, code: int) -> int:
     sys.stdout.flush()  # in the order in which things happened, where both go to one place
     print(text, file=sys.stderr)
@@ -100,6 +139,11 @@ def _run(words: list[str]) -> int:
     if words[0] == "--version":
         words[0] = "version"
     verb = words[0]
+    if verb.startswith("-"):
+        raise InvalidInput(
+            f"the command comes first, not {verb!r}",
+            hint="options come after it: `miren get sandboxes --project shop`",
+        )
     if verb not in VERBS:
         meant = _ELSEWHERE.get(verb)
         hint = f"did you mean {meant!r}?" if meant else closest(verb, VERBS)
@@ -115,16 +159,12 @@ def _run(words: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = [f"  {verb:14} {what}" for verb, (_, what) in VERBS.items()]
-    return "\n".join(
-        [
-            "usage: miren <command> [options]",
-            "",
-            *lines,
-            "",
-            "`miren <command> --help` tells more.",
-        ]
-    )
+    lines = ["usage: miren <command> [options]"]
+    for verb, (_, what) in VERBS.items():
+        if verb in _GROUPS:
+            lines += ["", f"{_GROUPS[verb]}:"]
+        lines.append(f"  {verb:14} {what}")
+    return "\n".join([*lines, "", _ENDING])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from miren.base.errors import Conflict, InvalidInput
-from miren.cli.connection import ENTITIES, add_options, calls_to
+from miren.base.pointers import escaped
+from miren.cli.connection import ENTITIES, add_dry_run, add_options, calls_to
 from miren.cli.failures import Failures
 from miren.cli.listing import add_selection, targets_of
 from miren.cli.output import name_of
@@ -66,12 +67,7 @@ def configure_marks(parser: argparse.ArgumentParser, marks: Marks) -> None:
         "--overwrite", action="store_true", help="change values that are there already"
     )
     add_selection(parser, everything="all of the kind")
-    parser.add_argument(
-        "--dry-run",
-        choices=("none", "server"),
-        default="none",
-        help="server: only say what would be done",
-    )
+    add_dry_run(parser, tells="would be done")
     add_options(parser)
 
 
@@ -79,7 +75,10 @@ def run_marks(options: argparse.Namespace, marks: Marks) -> int:
     """Set and take off what the words say; one entity that fails does not stop the others."""
     marking, names = _said(options, marks)
     calls, failures = calls_to(options), Failures()
-    for target in targets_of(calls, options, names):
+    targets = targets_of(calls, options, names)
+    if not targets:
+        print("nothing is selected", file=sys.stderr)
+    for target in targets:
         with failures.noted():
             print(mark(calls, target, marking), flush=True)
     return failures.code
@@ -159,15 +158,11 @@ def _operations(entity: Mapping[str, Any], marking: Marking) -> list[dict[str, A
         return [{"op": "add", "path": path, "value": differing}] if differing else []
     return [
         *(
-            {"op": "remove", "path": f"{path}/{_escaped(key)}"}
+            {"op": "remove", "path": f"{path}/{escaped(key)}"}
             for key in sorted(marking.remove & there.keys())
         ),
         *(
-            {"op": "add", "path": f"{path}/{_escaped(key)}", "value": value}
+            {"op": "add", "path": f"{path}/{escaped(key)}", "value": value}
             for key, value in differing.items()
         ),
     ]
-
-
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from miren.cli.printable import printable
 
-__all__ = ["Table", "name_of", "print_documents", "table_lines", "writable"]
+__all__ = ["Table", "add_output", "name_of", "print_documents", "table_lines", "writable"]
 
 Document = Mapping[str, Any]
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add -o, how a command that changes entities says so: in words, or by what they are then."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("text", "json", "yaml", "name"),
+        default="text",
+        metavar="FORM",
+        help="text (default), json, yaml or name",
+    )
 
 
 class Table:

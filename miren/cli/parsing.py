@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from miren.base.errors import InvalidInput
 from miren.base.suggestions import closest
@@ -61,7 +61,31 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise InvalidInput; argparse calls this for everything it finds."""
-        raise InvalidInput(message, hint=self._help())
+        lines = (self.usage or "").splitlines()
+        usage = f"`{lines[0]}`; " if lines else ""
+        raise InvalidInput(message, hint=usage + self._help())
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a value that is none of the choices; argparse calls this."""
+        if action.choices is None or value in action.choices:
+            return
+        meant = closest(str(value), map(str, action.choices))
+        raise InvalidInput(
+            f"{_name(action)} is {_choices(action)}, not {value!r}", hint=meant or self._help()
+        )
+
+    def _match_argument(self, action: argparse.Action, pattern: str) -> int:
+        """Say which values an option could have that has none; argparse calls this."""
+        try:
+            found: int = super()._match_argument(action, pattern)
+        except argparse.ArgumentError:
+            if not action.option_strings or action.nargs is not None:
+                raise
+            value = _choices(action) if action.choices else str(action.metavar or "")
+            raise InvalidInput(
+                f"{_name(action)} needs a value: {value}".removesuffix(": "), hint=self._help()
+            ) from None
+        return found
 
     def _refuse(self, word: str) -> NoReturn:
         if not word.startswith("-"):
@@ -70,8 +94,19 @@ class Parser(argparse.ArgumentParser):
         meant = _ELSEWHERE.get(word)
         hint = f"did you mean {meant!r}?" if meant in known else None
         if hint is None and word.startswith("--"):
-            hint = closest(word, [name for name in known if name.startswith("--")])
+            # Without their dashes, which all of them have in common.
+            names = [name.removeprefix("--") for name in known if name.startswith("--")]
+            hint = closest(word.removeprefix("--"), names, shown="--{}")
         raise InvalidInput(f"no option {word!r}", hint=hint or self._help())
 
     def _help(self) -> str:
         return f"`{self.prog} --help` tells more"
+
+
+def _name(action: argparse.Action) -> str:
+    return "/".join(action.option_strings) or str(action.metavar or action.dest)
+
+
+def _choices(action: argparse.Action) -> str:
+    *others, last = [str(choice) for choice in action.choices or ()]
+    return f"{', '.join(others)} or {last}" if others else last

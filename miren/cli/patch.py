@@ -17,9 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from miren.base.errors import InvalidInput
-from miren.cli.connection import ENTITIES, add_names, add_options, calls_to, names_of
+from miren.cli.connection import (
+    ENTITIES,
+    add_dry_run,
+    add_manager,
+    add_names,
+    add_options,
+    calls_to,
+    names_of,
+)
 from miren.cli.failures import Failures
-from miren.cli.output import name_of, print_documents
+from miren.cli.output import add_output, name_of, print_documents
 
 __all__ = ["configure", "run"]
 
@@ -37,27 +45,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="merge",
         help="merge: a merge patch (default); json: a list of operations",
     )
-    parser.add_argument(
-        "--dry-run",
-        choices=("none", "server"),
-        default="none",
-        help="server: only say what would change",
-    )
-    parser.add_argument(
-        "--manager",
-        "--field-manager",
-        default="patch",
-        metavar="NAME",
-        help="who owns what is changed (default: patch)",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        choices=("text", "json", "yaml", "name"),
-        default="text",
-        metavar="FORM",
-        help="text (default), json, yaml or name",
-    )
+    add_dry_run(parser, tells="would change")
+    add_manager(parser, default="patch", owns="what is changed")
+    add_output(parser)
     add_options(parser, short=False)
 
 
@@ -97,7 +87,8 @@ def _patch(options: argparse.Namespace) -> Any:
         try:
             text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
-            raise InvalidInput(f"{file} is not UTF-8: {error.reason}") from error
+            where = "<stdin>" if file == "-" else file
+            raise InvalidInput(f"{where} is not UTF-8: {error.reason}") from error
     patch = _parsed(text, file)
     wanted = (dict, "a mapping") if options.type == "merge" else (list, "a list of operations")
     if not isinstance(patch, wanted[0]):

@@ -23,11 +23,17 @@ __all__ = ["configure", "run"]
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("action", nargs="?", choices=("run", "purge", "rotate-key"), default="run")
-    parser.add_argument("--config", type=Path, metavar="FILE")
-    parser.add_argument("--state-dir", metavar="FOLDER")
-    parser.add_argument("--run-dir", metavar="FOLDER")
-    parser.add_argument("--node-name", metavar="NAME")
-    parser.add_argument("--runtime", choices=("containerd", "process"))
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="a TOML file; the options stand above it"
+    )
+    parser.add_argument("--state-dir", metavar="FOLDER", help="what outlives the server")
+    parser.add_argument("--run-dir", metavar="FOLDER", help="where its socket is")
+    parser.add_argument("--node-name", metavar="NAME", help="of this node (default: its host's)")
+    parser.add_argument(
+        "--runtime",
+        choices=("containerd", "process"),
+        help="what runs sandboxes; process isolates nothing and needs no root",
+    )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     parser.add_argument("--log-format", choices=("text", "json"))
     parser.add_argument(
@@ -43,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
         return _rotate_key(options)
     if options.drop:
         raise InvalidInput("--drop goes with rotate-key")
+    if options.data and options.action != "purge":
+        raise InvalidInput("--data goes with purge")
     config = _config(options)
     log.configure(config.log.level, config.log.format)
     if options.action == "purge":

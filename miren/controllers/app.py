@@ -10,6 +10,7 @@ import hashlib
 
 import orjson
 
+from miren.entities.deleting import ORPHAN
 from miren.entities.gen import App, AppVersion
 from miren.entities.gen.core import AppPhase, AppStatus, AppVersionPhase
 from miren.reconcile.context import Context
@@ -54,6 +55,8 @@ class AppController(Controller[App], finalizer="miren.dev/app", owns=[AppVersion
 
     async def finalize(self, ctx: Context[App], entity: App) -> Requeue | None:
         """Delete the versions, and go when they are gone."""
+        if ORPHAN in entity.metadata.finalizers:
+            return _POLL  # they stay, once the garbage collector has let go of them
         versions = await ctx.owned(AppVersion)
         for version in versions:
             await ctx.delete(version)

@@ -30,12 +30,8 @@ class ProjectController(Controller[Project], finalizer="miren.dev/project"):
     """Empties projects of these kinds; what belongs to the cluster is none of its business."""
 
     def __init__(self, kinds: Iterable[type[Entity[Any, Any]]]) -> None:
-        known = Kinds(kinds)
-        self._kinds = tuple(
-            kind.entity
-            for kind in known
-            if kind.scope is Scope.PROJECT and known.stored(kind) is kind
-        )
+        known = Kinds(kinds).all_stored()
+        self._kinds = tuple(kind.entity for kind in known if kind.scope is Scope.PROJECT)
 
     def watching(self) -> Sequence[Watch]:
         """Whatever goes may have been the last in its project."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from miren.entities.deleting import ORPHAN
 from miren.entities.gen import AppVersion, Sandbox
 from miren.entities.gen.compute import Container, SandboxPhase
 from miren.entities.gen.core import AppService, AppVersionPhase, AppVersionStatus
@@ -43,6 +44,8 @@ class VersionController(Controller[AppVersion], finalizer="miren.dev/version", o
 
     async def finalize(self, ctx: Context[AppVersion], entity: AppVersion) -> Requeue | None:
         """Delete the sandboxes, and go when they are gone."""
+        if ORPHAN in entity.metadata.finalizers:
+            return _POLL  # they stay, once the garbage collector has let go of them
         sandboxes = await ctx.owned(Sandbox)
         for sandbox in sandboxes:
             await ctx.delete(sandbox)

@@ -12,105 +12,32 @@ what is left over of an entity that is gone is no damage.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import orjson
 from pydantic import ValidationError
 
 from miren.base.errors import MirenError
 from miren.entities import keys
-from miren.entities.derived import Derived, derive, is_project
+from miren.entities.derived import PROJECT, Derived, derive
+from miren.entities.findings import Fault, Finding, Report, named
 from miren.entities.kinds import Kind, Kinds
 from miren.entities.leased import Held, index_keys
 from miren.entities.records import Sidecar, decode
 from miren.entities.store.api import NO_LEASE, KeyRange, KeyValue, Store
+from miren.entities.store.paging import every
 
 __all__ = [
     "BROKEN",
-    "Fault",
-    "Finding",
-    "Report",
     "check",
     "derived_of",
-    "known_kind",
-    "named",
     "sidecar_of",
     "version_of",
 ]
 
-_PAGE = 200
-
 #: What reading a record that somebody damaged raises.
 BROKEN = (ValidationError, MirenError, ValueError, KeyError, TypeError, AttributeError)
-
-
-class Fault(StrEnum):
-    """What is wrong at one place."""
-
-    UNREADABLE = "unreadable"  # the entity is not what its kind says; only a person can tell
-    DUPLICATE = "duplicate"  # two entities have a unique value; only a person can tell
-    MISPLACED = "misplaced"  # the document is of another name than its key
-    MISSING = "missing key"
-    STRAY = "stray key"
-    WRONG_UID = "wrong uid"
-    NO_SIDECAR = "no sidecar"
-    BROKEN_SIDECAR = "broken sidecar"
-    SIDECAR_DIFFERS = "sidecar differs"
-    STRAY_SIDECAR = "stray sidecar"
-    DANGLING_REFERENCE = "dangling reference"  # allowed: its target was deleted
-    DANGLING_OWNER = "dangling owner"  # the garbage collector's work
-
-    @property
-    def is_warning(self) -> bool:
-        """Whether a sound store may hold this."""
-        return self in (Fault.DANGLING_REFERENCE, Fault.DANGLING_OWNER)
-
-    @property
-    def is_repairable(self) -> bool:
-        """Whether it follows from the entities what there should be instead."""
-        return not self.is_warning and self not in (
-            Fault.UNREADABLE,
-            Fault.DUPLICATE,
-            Fault.MISPLACED,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One fault: at which key, and of the entity at which key (empty: of none that is known)."""
-
-    fault: Fault
-    key: str
-    entity: str = ""
-    told: str = ""
-
-    def __str__(self) -> str:
-        whose = f" of {named(self.entity)}" if self.entity and self.entity != self.key else ""
-        told = f": {self.told}" if self.told else ""
-        return f"{self.fault}{whose}: {self.key}{told}"
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a check saw at `revision`. `unknown` counts entities of kinds that are not known."""
-
-    revision: int
-    entities: int
-    keys: int
-    unknown: Mapping[str, int]
-    findings: tuple[Finding, ...]
-
-    @property
-    def problems(self) -> tuple[Finding, ...]:
-        """The findings that a sound store has none of."""
-        return tuple(each for each in self.findings if not each.fault.is_warning)
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether nothing is wrong; warnings are allowed."""
-        return not self.problems
 
 
 async def check(store: Store, kinds: Kinds) -> Report:
@@ -152,14 +79,6 @@ def sidecar_of(stored: KeyValue | None) -> Sidecar | None:
         return None
 
 
-def named(entity_key: str) -> str:
-    """Return how people call the entity at a key: `parcel/box`, `parcel/blue/box`."""
-    _, kind = keys.kind_in(entity_key)
-    project, name = keys.name_in(entity_key)
-    where = f"{project}/" if project not in ("", "default") else ""
-    return f"{kind.lower()}/{where}{name}"
-
-
 @dataclass(slots=True)
 class _Known:
     """What is kept of an entity while its keys are looked at."""
@@ -198,7 +117,7 @@ class _Checking:
 
     async def entities(self) -> None:
         async for item in self._all("/e/"):
-            kind = self._kind(*keys.kind_in(item.key))
+            kind = self.kinds.named(*keys.kind_in(item.key))
             if kind is None:
                 self.unknown["{1}.{0}".format(*keys.kind_in(item.key))] += 1
                 continue
@@ -235,7 +154,7 @@ class _Checking:
 
     async def sidecars(self) -> None:
         async for item in self._all("/x/"):
-            if self._kind(*keys.kind_in(item.key)) is None:
+            if self.kinds.named(*keys.kind_in(item.key)) is None:
                 continue
             entity_key = "/e/" + item.key.removeprefix("/x/")
             known = self.known.get(entity_key)
@@ -268,7 +187,7 @@ class _Checking:
 
     async def sessions(self) -> None:
         async for item in self._all("/s/"):
-            kind = self._kind(*keys.kind_in(item.key.rpartition("/")[0]))
+            kind = self.kinds.named(*keys.kind_in(item.key.rpartition("/")[0]))
             if kind is None:
                 continue
             project, name = keys.session_owner_in(item.key)
@@ -328,33 +247,14 @@ class _Checking:
     def _note(self, fault: Fault, key: str, entity_key: str, told: str = "") -> None:
         self.found.append(Finding(fault, key, entity_key, told))
 
-    def _kind(self, domain: str, name: str) -> Kind | None:
-        return known_kind(self.kinds, domain, name)
-
     def _kind_of(self, key: str) -> Kind | None:
         """Return the kind of the entity that a derived key is of, if it is known."""
         if key.startswith("/p/"):
-            return next(filter(is_project, self.kinds), None)
-        return known_kind(self.kinds, *_kind_steps(key))
+            return self.kinds.named(*PROJECT)
+        return self.kinds.named(*_kind_steps(key))
 
-    async def _all(self, prefix: str) -> AsyncIterator[KeyValue]:
-        cursor: str | None = None
-        scope = KeyRange.prefix(prefix)
-        while True:
-            page = await self.store.list(scope, revision=self.revision, limit=_PAGE, after=cursor)
-            for item in page.items:
-                yield item
-            if not page.more:
-                return
-            cursor = page.items[-1].key
-
-
-def known_kind(kinds: Kinds, domain: str, name: str) -> Kind | None:
-    """Return the stored version of the kind that keys name so, or None."""
-    for kind in kinds:
-        if (kind.domain, kind.name) == (domain, name):
-            return kinds.stored(kind)
-    return None
+    def _all(self, prefix: str) -> AsyncIterator[KeyValue]:
+        return every(self.store, KeyRange.prefix(prefix), revision=self.revision)
 
 
 def _kind_steps(key: str) -> tuple[str, str]:

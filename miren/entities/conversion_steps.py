@@ -9,6 +9,7 @@ from fractions import Fraction
 from math import ceil
 from typing import Any, Protocol
 
+from miren.base.pointers import pointer_of, steps_of
 from miren.base.quantities import Duration, Quantity
 from miren.entities.document_paths import (
     ABSENT,
@@ -18,12 +19,10 @@ from miren.entities.document_paths import (
     holders,
     leads,
     parse,
-    plain,
-    pointer_of,
     put,
     replace_at,
-    split,
     take,
+    thawed,
 )
 from miren.entities.kept_aside import Kept, annotation_pointer, digest, keep, pop_kept
 
@@ -82,7 +81,7 @@ class Move:
 
     def convert_pointer(self, pointer: str) -> str | None:
         """Return the pointer, moved when it leads to the attribute or into it."""
-        steps, size = split(pointer), len(self._stem)
+        steps, size = steps_of(pointer), len(self._stem)
         old, new = self._tails
         if not leads(steps, self._stem + old):
             return pointer
@@ -228,7 +227,7 @@ class Removed:
 
     def convert_pointer(self, pointer: str) -> str | None:
         """Return the annotation's pointer for the attribute and all in it."""
-        if not leads(split(pointer), parse(self.path)):
+        if not leads(steps_of(pointer), parse(self.path)):
             return pointer
         return None if EACH in self.path else annotation_pointer(self.path)
 
@@ -297,7 +296,7 @@ class Opaque:
 
     def apply(self, document: Document) -> None:
         """Convert the whole document."""
-        converted = plain(self.up(plain(document)))
+        converted = thawed(self.up(thawed(document)))
         document.clear()
         document.update(converted)
 

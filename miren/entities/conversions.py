@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from miren.entities.conversion_steps import Added, Move, Opaque, Removed, Step, Unit, Values
-from miren.entities.document_paths import plain
+from miren.entities.document_paths import thawed
 
 __all__ = ["Added", "Converter", "Move", "Opaque", "Removed", "Step", "Unit", "Values"]
 
@@ -67,7 +67,7 @@ class Converter:
 
     def convert(self, document: Mapping[str, Any]) -> Document:
         """Return a document of the other version, plain data; `document` is left as it is."""
-        result: Document = plain(document)
+        result: Document = thawed(document)
         for step in self.steps:
             step.apply(result)
         return result

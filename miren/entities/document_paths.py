@@ -6,9 +6,11 @@ alike, so that one path is right for a keyed list and for the map it is while ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from miren.base.pointers import escaped
 
 __all__ = [
     "ABSENT",
@@ -16,16 +18,13 @@ __all__ = [
     "Holder",
     "Steps",
     "dotted",
-    "escape",
     "holders",
     "leads",
     "parse",
-    "plain",
-    "pointer_of",
     "put",
     "replace_at",
-    "split",
     "take",
+    "thawed",
 ]
 
 #: What `take` returns for nothing: None is a value.
@@ -74,7 +73,7 @@ def _holders(value: object, steps: Steps, pointer: str, *, in_list: bool) -> Ite
     elif isinstance(value, dict):
         names = list(value) if step == EACH else [step] if step in value else []
         for name in names:
-            here = f"{pointer}/{escape(name)}"
+            here = f"{pointer}/{escaped(name)}"
             yield from _holders(value[name], rest, here, in_list=in_list)
 
 
@@ -132,25 +131,10 @@ def dotted(path: str) -> Steps:
     return tuple(step for step in parse(path) if step != EACH)
 
 
-def plain(value: object) -> Any:
+def thawed(value: object) -> Any:
     """Return a deep copy made of dicts and lists, which can be changed."""
     if isinstance(value, Mapping):
-        return {name: plain(item) for name, item in value.items()}
+        return {name: thawed(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [thawed(item) for item in value]
     return value
-
-
-def split(pointer: str) -> list[str]:
-    """Return the steps of a JSON pointer (RFC 6901)."""
-    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
-
-
-def escape(step: str) -> str:
-    """Return a step as it stands in a JSON pointer."""
-    return step.replace("~", "~0").replace("/", "~1")
-
-
-def pointer_of(steps: Iterable[str]) -> str:
-    """Return the JSON pointer of these steps."""
-    return "".join(f"/{escape(step)}" for step in steps)

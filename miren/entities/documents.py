@@ -89,7 +89,7 @@ def files_of(paths: Iterable[str | Path]) -> Iterator[tuple[str, str]]:
     """
     for path in paths:
         if str(path) == "-":
-            yield "<stdin>", sys.stdin.read()
+            yield "<stdin>", _standard_input()
             continue
         for file in _files(Path(path)):
             try:
@@ -122,11 +122,18 @@ def read_documents(texts: Iterable[tuple[str, str]], kinds: Kinds) -> list[Docum
     return documents
 
 
+def _standard_input() -> str:
+    try:
+        return sys.stdin.read().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"<stdin> is not UTF-8: {error.reason}") from error
+
+
 def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
+    if not path.exists():
         raise NotFound(f"no file or folder {path}")
+    if not path.is_dir():
+        return [path]  # a pipe is as good as a file: `-f <(generate)`
     found = sorted(each for each in path.iterdir() if each.suffix in _ENDINGS and each.is_file())
     if not found:
         raise NotFound(f"no {', '.join('*' + ending for ending in _ENDINGS)} in {path}")
@@ -160,6 +167,10 @@ class _Reader:
         """Return the document, or None when its kind or name cannot be made out."""
         if not isinstance(self._source.value, Mapping):
             self._problem((), "an entity is a mapping with kind, metadata and spec")
+            return None
+        if self._source.value.get("kind") == "List" and "items" in self._source.value:
+            hint = "give its items as documents; `miren export` writes them so"
+            self._problem(("kind",), "a List is no entity", hint=hint)
             return None
         parts = self._parts(self._source.value)
         kind = self._kind(parts)

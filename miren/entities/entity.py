@@ -16,16 +16,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_origin
+from functools import cache
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
 
 from miren.base.errors import InvalidInput, Problem
 from miren.base.words import plural as plural_of
 from miren.entities.arguments import document, metadata
 from miren.entities.conversions import Converter
-from miren.entities.kinds import Column, Kind, Scope
-from miren.entities.model import Map, Model
+from miren.entities.kind import Column, Kind, Scope
+from miren.entities.model import FrozenDict, Map, Model, wire_names
 from miren.entities.model import field as attribute
-from miren.entities.reading import read
+from miren.entities.reading import problems_of, read
 from miren.entities.secrets import REVEALING
 
 __all__ = [
@@ -53,6 +56,12 @@ class OwnerReference(Model):
     kind: str
     name: str
     uid: str
+
+    @classmethod
+    def of(cls, owner: Entity[Any, Any]) -> OwnerReference:
+        """Return the reference that makes a stored entity an owner."""
+        kind = owner.kind
+        return cls(api_version=kind.api_version, kind=kind.name, name=owner.name, uid=owner.uid)
 
 
 class ConditionStatus(StrEnum):
@@ -103,7 +112,7 @@ class Entity(Generic[S, T]):
     status: T
     conditions: tuple[Condition, ...] = ()
     observed_generation: int = 0
-    handled: Mapping[str, Mapping[str, object]] = field(default_factory=dict, hash=False)
+    handled: Mapping[str, Mapping[str, object]] = field(default=FrozenDict(), hash=False)
 
     kind: ClassVar[Kind]
 
@@ -163,7 +172,11 @@ class Entity(Generic[S, T]):
     @property
     def revision(self) -> int:
         """The store's revision of this version, 0 until it is stored."""
-        return int(self.metadata.resource_version or 0)
+        version = self.metadata.resource_version
+        if version and not version.isdecimal():
+            at = ("metadata", "resourceVersion")
+            raise InvalidInput([Problem(f"{version!r} is none that a store gave", at)])
+        return int(version or 0)
 
     @property
     def is_deleting(self) -> bool:
@@ -221,7 +234,7 @@ class Entity(Generic[S, T]):
         parts: list[Model] = []
         for model, name, value in (
             (Metadata, "metadata", document.get("metadata", {})),
-            (cls.kind.spec, "spec", document.get("spec") or {}),
+            (cls.kind.spec, "spec", {} if document.get("spec") is None else document["spec"]),
             (cls.kind.status, "status", status),
             (_Reserved, "status", reserved),
         ):
@@ -268,7 +281,7 @@ class Entity(Generic[S, T]):
             "apiVersion": self.kind.api_version,
             "kind": self.kind.name,
             "metadata": self.metadata.model_dump(
-                mode="json", exclude_none=True, exclude_defaults=True
+                mode="json", exclude_none=True, exclude_defaults=True, warnings=False
             ),
             "spec": _dump(self.spec, reveal=reveal),
         }
@@ -306,8 +319,12 @@ class Entity(Generic[S, T]):
         return replace(self, status=cast("Any", _checked(status, self.kind.status)))
 
     def with_metadata(self, **changes: object) -> Self:
-        """Return a copy with these metadata attributes changed."""
-        return self.made_of(metadata=self.metadata.model_copy(update=changes))
+        """Return a copy with these metadata attributes changed, in a form that nobody can change.
+
+        Raises InvalidInput for values that these attributes cannot have.
+        """
+        given = {name: _metadata_value(name, value) for name, value in changes.items()}
+        return self.made_of(metadata=self.metadata.model_copy(update=given))
 
     def made_of(self, *, metadata: Metadata, spec: Model | None = None) -> Self:
         """Return a copy of other parts, which must be of the kind's own types."""
@@ -349,11 +366,31 @@ class Partial(Generic[E]):
 
 
 def _dump(model: Model, *, reveal: bool = False) -> dict[str, Any]:
-    return model.model_dump(mode="json", exclude_none=True, context=REVEALING if reveal else None)
+    # What `model_copy` made may be of other types: writing it says so, looking at it does not.
+    context = REVEALING if reveal else None
+    return model.model_dump(mode="json", exclude_none=True, context=context, warnings=False)
+
+
+def _metadata_value(name: str, value: object) -> object:
+    try:
+        return _metadata_reader(name).validate_python(value)
+    except ValidationError as error:
+        wire = wire_names(Metadata)[name]
+        found = ({**each, "loc": (wire, *each["loc"])} for each in error.errors())
+        raise InvalidInput(problems_of(Metadata, found, ("metadata",))) from None  # type: ignore[arg-type]  # of TypedDicts
+
+
+@cache
+def _metadata_reader(name: str) -> TypeAdapter[Any]:
+    info = Metadata.model_fields[name]
+    annotation: Any = info.annotation
+    for constraint in info.metadata:
+        annotation = Annotated[annotation, constraint]
+    return TypeAdapter(annotation)
 
 
 def _checked(value: Model, wanted: type[Model]) -> Model:
-    if not isinstance(value, wanted):
+    if type(value) is not wanted:
         raise TypeError(f"needs a {wanted.__name__}, not a {type(value).__name__}")
     return value
 

@@ -19,6 +19,7 @@ from miren.base.errors import (
     MissingRef,
     Refused,
 )
+from miren.entities.keys import name_in
 from miren.entities.store.api import Compare, Get, KeyValue, Operation
 
 __all__ = ["Blocked", "Guard", "Moved", "NoProject", "Reason", "operations", "refusal"]
@@ -127,8 +128,6 @@ def _told(found: Sequence[KeyValue]) -> str:
 
 
 def _name_of(key: str) -> str:
-    from miren.entities.keys import name_in
-
     steps = key.split("/")
     kind = steps[-4] if steps[1] == "r" else steps[-3]
     return f"{kind.lower()}/{name_in(key)[1]}"

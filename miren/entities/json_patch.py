@@ -24,6 +24,9 @@ def patched_by_operations(
     import jsonpatch
     import jsonpointer
 
+    given: object = operations  # whatever somebody sent
+    if not isinstance(given, list | tuple):
+        raise InvalidInput("a patch is a mapping, or a list of operations")
     result: Any = copy.deepcopy(dict(document))
     for number, operation in enumerate(operations):
         name = operation.get("op") if isinstance(operation, Mapping) else None

@@ -11,7 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from miren.entities.document_paths import ABSENT, EACH, parse, pointer_of, put, take
+from miren.base.pointers import pointer_of
+from miren.entities.document_paths import ABSENT, EACH, parse, put, take
 
 __all__ = ["Kept", "annotation_pointer", "digest", "keep", "pop_kept"]
 

@@ -9,11 +9,14 @@
     /o/<uid>/<domain>/<kind>/<project>/<name>                a dependent, below its owner
     /p/<project>                                             a project that takes new entities
     /s/<domain>/<kind>/<project>/<name>/<attribute>          a session attribute, leased
+    /m/indexes/<domain>/<kind>                               for which schema a kind's derived keys
+                                                             are complete
 
 Those from `/i` to `/p` are derived from the entity and hold its uid. `rule` is what deleting the
 target means: `restrict`, `unset` or `none`.
 
-Segments are escaped, never replaced, so no two names share a key; long values are hashed.
+Segments are escaped, never replaced, so no two names share a key. Long values are
+hashed, and so are those that begin with `#`, as the hashes do.
 Cluster scope writes `_`, which no project can be called.
 """
 

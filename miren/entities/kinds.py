@@ -1,4 +1,4 @@
-"""What is known about a kind, and the set of kinds a client or server works with.
+"""The set of kinds that a client or server works with.
 
 A kind may be known in several versions side by side. The newest one, by Kubernetes' order of
 versions, is the stored one: it says how to convert what the others wrote (`converts=`), and is
@@ -8,80 +8,20 @@ what is meant where nobody says a version.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from miren.base.errors import InvalidInput, NotFound
 from miren.base.suggestions import closest
+from miren.base.words import folded
 from miren.entities.conversions import Converter
+from miren.entities.kind import Column, Kind, Scope
+from miren.entities.version_shapes import differences, lost_secrets
 
 if TYPE_CHECKING:
     from miren.entities.entity import Entity
-    from miren.entities.model import Model
 
 __all__ = ["Column", "Kind", "Kinds", "Scope"]
-
-
-class Scope(StrEnum):
-    """Where names of a kind are unique."""
-
-    PROJECT = "project"
-    CLUSTER = "cluster"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of `miren get`: a heading and the dotted camelCase path it shows."""
-
-    title: str
-    path: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Kind:
-    """A kind's names and models. One object per kind and version; compared by identity."""
-
-    domain: str
-    version: str
-    name: str
-    plural: str
-    short: tuple[str, ...]
-    scope: Scope
-    columns: tuple[Column, ...]
-    doc: str
-    entity: type[Entity[Model, Model]]
-    spec: type[Model]
-    status: type[Model]
-    aliases: tuple[str, ...] = ()  # older `<domain>` or `<domain>/<version>`, read on input only
-    converts: Mapping[str, Converter] = field(default_factory=dict)  # older version -> this one
-
-    @property
-    def api_version(self) -> str:
-        """`<domain>/<version>`, as documents carry it."""
-        return f"{self.domain}/{self.version}"
-
-    @property
-    def singular(self) -> str:
-        """The lower-case name: `sandbox`, `appversion`."""
-        return self.name.lower()
-
-    def __str__(self) -> str:
-        return f"{self.singular}.{self.domain}"
-
-    def words(self) -> tuple[str, ...]:
-        """Return every word that means this kind on a command line."""
-        return (self.singular, self.plural, *self.short)
-
-    def is_in(self, api: str) -> bool:
-        """Return whether `api`, `<domain>/<version>` or a domain, is this kind's or was once."""
-        domain, _, version = api.partition("/")
-        for known in (self.api_version, *self.aliases):
-            known_domain, _, known_version = known.partition("/")
-            if domain == known_domain and version in ("", known_version or self.version):
-                return True
-        return False
 
 
 class Kinds:
@@ -203,18 +143,18 @@ class Kinds:
         Without `api_version` the name must be unambiguous, and its newest version is meant.
         Older names of the API count too.
         """
-        folded = _fold(name)
+        wanted = folded(name)
         found = self._newest(
             kind
             for kind in self
-            if _fold(kind.name) == folded and (api_version is None or kind.is_in(api_version))
+            if folded(kind.name) == wanted and (api_version is None or kind.is_in(api_version))
         )
         if len(found) == 1:
             return found[0]
         if found:
             choices = ", ".join(kind.api_version for kind in found)
             raise InvalidInput(f"kind {name!r} is in several APIs: say apiVersion: {choices}")
-        same_name = [kind for kind in self if _fold(kind.name) == folded]
+        same_name = [kind for kind in self if folded(kind.name) == wanted]
         if same_name:
             hint = closest(api_version or "", [kind.api_version for kind in same_name])
             raise InvalidInput(
@@ -232,11 +172,11 @@ class Kinds:
         Raises NotFound with a suggestion, or InvalidInput when the word is ambiguous.
         """
         name, _, api = word.partition(".")
-        folded = _fold(name)
+        wanted = folded(name)
         found = self._newest(
             kind
             for kind in self
-            if folded in map(_fold, kind.words())
+            if wanted in map(folded, kind.words())
             and api in ("", kind.domain, f"{kind.version}.{kind.domain}")
         )
         if len(found) == 1:
@@ -245,13 +185,12 @@ class Kinds:
             choices = ", ".join(str(kind) for kind in found)
             raise InvalidInput(f"{word!r} is ambiguous: say {choices}")
         known = [known for kind in self for known in kind.words()]
-        raise NotFound(f"no kind {word!r}", hint=closest(word, known))
+        hint = closest(word, known) or "`miren api-resources` lists them"
+        raise NotFound(f"no kind {word!r}", hint=hint)
 
 
 def _checked(old: Kind, new: Kind, converter: Converter) -> Converter:
     """Return the converter, if it accounts for everything."""
-    from miren.entities.version_shapes import differences, lost_secrets
-
     found = differences(old, new, converter) if old is not new else ()
     if _age(old) < _age(new):
         found += lost_secrets(old, new, converter)
@@ -272,10 +211,6 @@ def _age(kind: Kind) -> tuple[int, int, int, str]:
         return -1, 0, 0, kind.version
     major, stage, minor = match.groups()
     return _STAGES.index(stage), int(major), int(minor or 0), kind.version
-
-
-def _fold(word: str) -> str:
-    return word.lower().replace("-", "").replace("_", "")
 
 
 def _where(kind: Kind) -> str:

@@ -16,8 +16,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from miren.base.errors import Conflict
+from miren.base.pointers import escaped, steps_of
 
-__all__ = ["Managers", "Merge", "changed_leaves", "leaves", "merge", "merge_patch", "take_over"]
+__all__ = [
+    "Managers",
+    "Merge",
+    "changed_leaves",
+    "is_same",
+    "leaves",
+    "merge",
+    "merge_patch",
+    "take_over",
+]
 
 Document = dict[str, Any]
 Managers = Mapping[str, frozenset[str]]
@@ -95,8 +105,23 @@ def _differing(before: Leaves, after: Leaves) -> frozenset[str]:
     return frozenset(
         pointer
         for pointer in before.keys() | after.keys()
-        if before.get(pointer) != after.get(pointer)
+        if not is_same(before.get(pointer), after.get(pointer))
     )
+
+
+def is_same(one: object, other: object) -> bool:
+    """Return whether two values are the same in JSON: Python takes `true` for 1, JSON does not."""
+    if one is other:
+        return True
+    if one != other or isinstance(one, bool) is not isinstance(other, bool):
+        return False
+    if one is None or isinstance(one, str | int | float):
+        return True
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return all(is_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return all(map(is_same, one, other))
+    return True
 
 
 def merge_patch(document: object, patch: object) -> Any:
@@ -126,7 +151,7 @@ def _collect(
     document: Mapping[str, object], pointer: str, found: list[tuple[str, object]]
 ) -> None:
     for key, value in document.items():
-        step = key.replace("~", "~0").replace("/", "~1") if "~" in key or "/" in key else key
+        step = escaped(key) if "~" in key or "/" in key else key
         # Most values are texts: asking whether one is a mapping is slow for what is none.
         is_text = type(value) is str
         if not is_text and value and isinstance(value, dict | Mapping):
@@ -164,7 +189,7 @@ def _clashes(current: Leaves, owned: frozenset[str], mine: Leaves) -> Iterator[s
 def _changes(current: Leaves, mine: Leaves, pointer: str) -> bool:
     if mine[pointer] == {} and _is_map(current, pointer):
         return False
-    return pointer not in current or current[pointer] != mine[pointer]
+    return pointer not in current or not is_same(current[pointer], mine[pointer])
 
 
 def _is_map(current: Leaves, pointer: str) -> bool:
@@ -180,12 +205,8 @@ def _above(pointer: str) -> Iterator[str]:
         at = pointer.find("/", at + 1)
 
 
-def _steps(pointer: str) -> list[str]:
-    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
-
-
 def _set(document: Document, pointer: str, value: object) -> None:
-    *parents, last = _steps(pointer)
+    *parents, last = steps_of(pointer)
     for step in parents:
         inner = document.get(step)
         if not isinstance(inner, dict):
@@ -197,7 +218,7 @@ def _set(document: Document, pointer: str, value: object) -> None:
 
 
 def _remove(document: Document, pointer: str, held: frozenset[str]) -> None:
-    *parents, last = _steps(pointer)
+    *parents, last = steps_of(pointer)
     trail = [document]
     for step in parents:
         inner = trail[-1].get(step)

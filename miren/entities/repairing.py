@@ -1,6 +1,7 @@
 """Makes a store hold together again: what a check found, put right from the entities.
 
-The entities are never touched: only what is derived from them is written anew. Each is repaired
+The entities do not change: only what is derived from them is written anew. With its sidecar an
+entity gets a new revision, so that no client writes from what it knew of both. Each is repaired
 in a transaction of its own, made from what is there now and guarded by the revision of everything
 that was looked at, so that repairing beside a running server undoes nobody's write.
 """
@@ -13,17 +14,8 @@ from dataclasses import dataclass, replace
 import orjson
 
 from miren.entities import keys
-from miren.entities.checking import (
-    BROKEN,
-    Fault,
-    Finding,
-    Report,
-    derived_of,
-    known_kind,
-    named,
-    sidecar_of,
-    version_of,
-)
+from miren.entities.checking import BROKEN, derived_of, sidecar_of, version_of
+from miren.entities.findings import Fault, Finding, Report, named
 from miren.entities.kinds import Kinds
 from miren.entities.records import Sidecar
 from miren.entities.store.api import (
@@ -132,17 +124,22 @@ async def _plan(
             operations.append(Put(key, uid))
         elif key not in wanted and held is not None and (key in doubted or held.value == uid):
             operations.append(Delete(KeyRange.key(key)))
-    operations += _sidecar(sidecar_key, entity, beside, wanted | (listed & seen.contested))
+    anew = [*_sidecar(sidecar_key, entity, beside, wanted | (listed & seen.contested))]
+    operations += anew
     looked = [*((key, there.get(key)) for key in own), *((k, found.get(k)) for k in looked_at)]
     guards = [Compare.unchanged(key, item.mod_revision if item else 0) for key, item in looked]
     about = f" of {named(entity_key)}" if entity_key else ""
-    return _Plan(guards, operations, [_told(each, about) for each in operations])
+    told = [_told(each, about) for each in operations]
+    if entity is not None and anew:
+        # Who goes by the entity's revision may know the old sidecar with it.
+        operations.append(Put(entity_key, entity.value))
+    return _Plan(guards, operations, told)
 
 
 def _wanted(entity: KeyValue | None, entity_key: str, kinds: Kinds) -> frozenset[str]:
     if entity is None:
         return frozenset()
-    kind = known_kind(kinds, *keys.kind_in(entity_key))
+    kind = kinds.named(*keys.kind_in(entity_key))
     if kind is None:
         raise ValueError(f"the kind of {entity_key} is not known")
     return derived_of(kind, entity, kinds).keys

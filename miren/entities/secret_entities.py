@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import orjson
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from miren.base.errors import InvalidInput, Refused
 from miren.entities.entity import Entity
@@ -57,16 +59,19 @@ def revealed(entity: E, value: bytes, keyring: Keyring | None) -> E:
 def kept(new: E, before: E | None) -> E:
     """Return `new` with the secrets of `before`, in the clear, where it has the mask.
 
-    Raises InvalidInput with the path of each mask that stands for nothing.
+    Raises InvalidInput with the path of each mask that stands for nothing, and of what cannot be
+    the value of its attribute: nobody checked what `model_copy` made.
     """
     if not has_secrets(new.kind):
         return new
     stored = None if before is None else before.to_document(reveal=True)
     try:
         document = keep_masked(new.kind, new.to_document(reveal=True), stored)
+        return _rebuilt(new, document)
     except InvalidInput as error:
         raise InvalidInput(error.problems, entity=str(new)) from None
-    return _rebuilt(new, document)
+    except PydanticSerializationError as error:
+        raise InvalidInput(str(error), entity=str(new)) from None
 
 
 def sealed(
@@ -85,4 +90,8 @@ def sealed(
 
 def _rebuilt(entity: E, document: Mapping[str, Any]) -> E:
     version = entity.metadata.resource_version
-    return type(entity).from_stored(document, revision=0).with_metadata(resource_version=version)
+    try:
+        found = type(entity).from_stored(document, revision=0)
+    except ValidationError:
+        found = type(entity).from_document(document)  # it says what is wrong, and where
+    return found.with_metadata(resource_version=version)

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from miren.base.errors import InvalidInput, Problem
-from miren.entities.kinds import Kind
+from miren.entities.kind import Kind
 from miren.entities.model import Model, Options, wire_names
 from miren.entities.secrets import MASK, SecretText
 

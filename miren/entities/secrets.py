@@ -150,10 +150,14 @@ def _validated(value: object, handler: ValidatorFunctionWrapHandler) -> SecretTe
 
 
 def _serialised(value: object, info: SerializationInfo[Any]) -> str:
-    if not isinstance(value, SecretText):
-        return MASK  # a default that nobody validated is still a secret
     is_revealing = isinstance(info.context, Mapping) and info.context.get("reveal") is True
-    return value.in_clear() if is_revealing else MASK
+    if not is_revealing:
+        return MASK  # whatever it is: what nobody validated is still a secret
+    if isinstance(value, SecretText):
+        return value.in_clear()
+    if isinstance(value, str):
+        return value  # of `model_copy`, which makes no SecretText of a text
+    raise ValueError(f"a secret is made from text, not from {type(value).__name__}")
 
 
 def _bytes(text: str) -> bytes:

@@ -78,6 +78,7 @@ async def open_session(reader: Reader, *, holder: str, ttl: float) -> AsyncItera
     lease = await reader.store.grant(ttl)
     lasts = (await reader.store.lease(lease)).ttl
     session = Session(reader, lease, holder=holder, ttl=lasts)
+    # In no TaskGroup: what breaks the lease must not cancel the body, which `lost` tells instead.
     keeping = asyncio.create_task(session.keep_alive(granted), name=f"session of {holder}")
     try:
         yield session

@@ -127,11 +127,7 @@ class StoreReader:
         token: str = "",
     ) -> Listing[E]:
         """Return entities at one revision; see `Client.list`."""
-        scans = (kind.kind.domain, kind.kind.name) in self.unindexed
-        selector = Selector(kind, selection, project=self.project, scans=scans)
-        begun = Token.parse(token, selector) if token else None
-        if begun is not None:
-            selector.scans = keys.is_entity_key(begun.cursor)  # as the first page was read
+        selector, begun = self._selecting(kind, selection, token)
         revision, cursor = (begun.revision, begun.cursor) if begun else (0, None)
         found: list[E] = []
         seen: set[str] = set()
@@ -285,6 +281,18 @@ class StoreReader:
 
     def _key(self, kind: type[Entity[Any, Any]], name: str, project: str | None) -> str:
         return keys.entity_key(kind.kind, self._project(kind, project), name)
+
+    def _selecting(
+        self, kind: type[E], selection: Selection, token: str
+    ) -> tuple[Selector[E], Token | None]:
+        """Return what selects, and where a listing that has begun goes on."""
+        scans = (kind.kind.domain, kind.kind.name) in self.unindexed
+        selector = Selector(kind, selection, project=self.project, scans=scans)
+        if not token:
+            return selector, None
+        begun = Token.parse(token, selector)
+        selector.scans = keys.is_entity_key(begun.cursor)  # as the first page was read
+        return selector, begun
 
     async def _stored_of(
         self, selector: Selector[E], item: KeyValue, revision: int, seen: set[str]

@@ -7,7 +7,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from miren.entities.attributes import EVERY, Attribute, attributes
+from miren.entities.attributes import Attribute, attributes
 from miren.entities.entity import Entity
 from miren.entities.kinds import Kind
 from miren.entities.model import wire_names
@@ -21,13 +21,13 @@ _OF_SESSIONS = ("db/entity.ttl", "db/attr.session")
 def session_attributes(kind: Kind) -> Mapping[str, tuple[Attribute, ...]]:
     """Return a kind's session attributes by wire name, each with what is indexed of it.
 
-    Raises TypeError for one that is not an attribute of the status itself.
+    Raises TypeError as `attributes` does, for one that is not of the status itself say.
     """
     known = attributes(kind)
     found = {}
     for attribute in known:
         if attribute.options.session:
-            wire = _in_status(kind, attribute)
+            _, wire = attribute.path
             inside = (other for other in known if other.path[:2] == attribute.path[:2])
             found[wire] = tuple(other for other in inside if other.options.indexed)
     return MappingProxyType(found)
@@ -41,7 +41,7 @@ def bound_attributes(kind: Kind) -> Mapping[str, str]:
     """
     return MappingProxyType(
         {
-            _in_status(kind, attribute): attribute.options.bind_to
+            attribute.path[1]: attribute.options.bind_to
             for attribute in attributes(kind)
             if attribute.options.bind_to is not None
         }
@@ -69,11 +69,3 @@ def without_unstored(kind: Kind, document: dict[str, Any]) -> None:
         status.pop(wire, None)
     if not status:
         del document["status"]
-
-
-def _in_status(kind: Kind, attribute: Attribute) -> str:
-    part, *steps = (step for step in attribute.path if step != EVERY)
-    if part != "status" or len(steps) != 1:
-        told = f"{kind.name}: {attribute.dotted} is not of the status itself"
-        raise TypeError(f"{told}: it can be neither a session attribute nor bound")
-    return steps[0]

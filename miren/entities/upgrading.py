@@ -27,13 +27,13 @@ from miren.entities.attributes import attributes
 from miren.entities.entity import Entity
 from miren.entities.kinds import Kind
 from miren.entities.store.api import Get, KeyRange, Put
+from miren.entities.store.paging import every
 from miren.entities.store_client import StoreClient
 
 __all__ = ["find_stale", "index_schema", "upgrade_all", "upgrading"]
 
 log = logging.getLogger(__name__)
 
-_PAGE = 100  # entities read at a time
 _RETRY = Backoff(first=1.0, cap=300.0)
 
 
@@ -52,7 +52,7 @@ async def find_stale(client: StoreClient) -> None:
 
     A kind of which there are no entities is up to date at once.
     """
-    kinds = _stored_kinds(client)
+    kinds = client.kinds.all_stored()
     result = await client.store.transact(
         (), [Get(KeyRange.key(keys.indexes_key(kind))) for kind in kinds]
     )
@@ -76,7 +76,7 @@ async def upgrade_all(client: StoreClient) -> bool:
     is scanned on. Raises Unavailable and the like, after which it can be called again.
     """
     is_complete = True
-    for kind in _stored_kinds(client):
+    for kind in client.kinds.all_stored():
         if (kind.domain, kind.name) not in client.unindexed:
             continue
         written, failed = await _upgrade(client, kind.entity)
@@ -106,25 +106,18 @@ def index_schema(kind: Kind) -> str:
 async def _upgrade(client: StoreClient, kind: type[Entity[Any, Any]]) -> tuple[int, int]:
     """Write entities of a kind anew; return how many were, and how many could not be."""
     written = failed = 0
-    cursor: str | None = None
-    while True:
-        page = await client.store.list(
-            keys.entity_range(kind.kind, None), limit=_PAGE, after=cursor, keys_only=True
-        )
-        for item in page.items:
-            cursor = item.key
-            project, name = keys.name_in(item.key)
-            try:
-                written += await client.rewrite(kind, name, project=project or None)
-            except NotFound:
-                continue  # deleted meanwhile
-            except Duplicate as error:
-                failed += 1
-                log.warning("an entity cannot be indexed", extra={"reason": error.message})
-            except Conflict:
-                failed += 1  # written meanwhile, perhaps not everything: the next pass looks
-        if not page.more:
-            return written, failed
+    async for item in every(client.store, keys.entity_range(kind.kind, None), keys_only=True):
+        project, name = keys.name_in(item.key)
+        try:
+            written += await client.rewrite(kind, name, project=project or None)
+        except NotFound:
+            continue  # deleted meanwhile
+        except Duplicate as error:
+            failed += 1
+            log.warning("an entity cannot be indexed", extra={"reason": error.message})
+        except Conflict:
+            failed += 1  # written meanwhile, perhaps not everything: the next pass looks
+    return written, failed
 
 
 async def _until_done(client: StoreClient) -> None:
@@ -140,7 +133,3 @@ async def _is_done(client: StoreClient) -> bool:
     except MirenError as error:
         log.warning("upgrading entities stopped, and goes on", extra={"reason": error.message})
         return False
-
-
-def _stored_kinds(client: StoreClient) -> list[Kind]:
-    return list(dict.fromkeys(client.kinds.stored(kind) for kind in client.kinds))

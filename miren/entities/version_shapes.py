@@ -8,17 +8,15 @@ are put together, not when the first entity cannot be read.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from miren.entities.conversion_steps import Added, Move, Removed, Step, Unit, Values
 from miren.entities.conversions import Converter
 from miren.entities.document_paths import EACH, Steps, parse, put, take
+from miren.entities.kind import Kind
 from miren.entities.model import Model, wire_names
 from miren.entities.reading import Child, children
 from miren.entities.secret_places import holds_secrets_at
-
-if TYPE_CHECKING:
-    from miren.entities.kinds import Kind
 
 __all__ = ["differences", "lost_secrets"]
 

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from miren.base.errors import InvalidInput, Problem, Refused
+from miren.base.pointers import pointer_of, steps_of
 from miren.entities.client import Selection, Target
 from miren.entities.conversions import Converter
-from miren.entities.document_paths import pointer_of, split
 from miren.entities.entity import Entity, Metadata, Partial
 from miren.entities.kinds import Kind, Kinds
 from miren.entities.merging import Managers
@@ -111,7 +111,7 @@ class Way:
         if pointer is None:
             return problem.path
         numbers = {str(step): step for step in problem.path if isinstance(step, int)}
-        return tuple(numbers.get(step, step) for step in split(pointer))
+        return tuple(numbers.get(step, step) for step in steps_of(pointer))
 
 
 def way_of(kind: type[AnyEntity], kinds: Kinds) -> Way | None:

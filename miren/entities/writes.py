@@ -55,6 +55,15 @@ class Stored(Generic[E]):
     sidecar: Sidecar
     value: bytes
 
+    @classmethod
+    def written(
+        cls, entity: E, sidecar: Sidecar, value: bytes, document: Mapping[str, Any]
+    ) -> Stored[E]:
+        """Return what was just stored, whose document is at hand and need not be read again."""
+        stored = cls(entity, sidecar, value)
+        stored.__dict__["document"] = document  # where `cached_property` keeps it
+        return stored
+
     @cached_property
     def document(self) -> Mapping[str, Any]:
         """What is stored as plain data, shared with whoever asks: it must not be changed."""
@@ -209,9 +218,8 @@ class Write(Generic[E]):
 
     def stored_at(self, revision: int) -> Stored[E]:
         """Return what this write stored, when it was done at `revision`."""
-        stored = Stored(self._at(self.new, revision), self._sidecar, self.value)
-        stored.__dict__["document"] = self.document  # as reading the value again would give it
-        return stored
+        entity = self._at(self.new, revision)
+        return Stored.written(entity, self._sidecar, self.value, self.document)
 
     @cached_property
     def _held(self) -> frozenset[str]:
@@ -258,7 +266,7 @@ class Write(Generic[E]):
     def _was_there(self, pointer: Pointer) -> bool:
         """Return whether the stored version refers so, though its keys do not say it yet."""
         path, text = pointer.attribute.path, pointer.text
-        return self.old is not None and text in values_at(orjson.loads(self.old.value), path)
+        return self.old is not None and text in values_at(self.old.document, path)
 
     def _removal_guards(self) -> list[Guard]:
         kind, project, name = self.new.kind, self.new.project, self.new.name

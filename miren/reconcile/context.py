@@ -87,14 +87,14 @@ class Context(Generic[E_co]):
         """Apply an entity that this one owns; it goes when this one goes."""
         metadata = {
             **partial.document["metadata"],
-            "ownerReferences": [self._owner().model_dump(mode="json")],
+            "ownerReferences": [OwnerReference.of(self._entity).model_dump(mode="json")],
         }
         owned = Partial(partial.type, {**partial.document, "metadata": metadata})
         return self._wrote(await self.client.apply(owned, manager=self._manager))
 
     async def ensure(self, entity: O) -> O:
         """Create an entity that this one owns, unless one of its name exists."""
-        owned = entity.with_metadata(owner_references=(self._owner(),))
+        owned = entity.with_metadata(owner_references=(OwnerReference.of(self._entity),))
         return self._wrote(await self.client.ensure(owned))
 
     async def delete(self, entity: Entity[Any, Any]) -> None:
@@ -123,15 +123,6 @@ class Context(Generic[E_co]):
             item
             for item in found.items
             if any(owner.uid == uid for owner in item.metadata.owner_references)
-        )
-
-    def _owner(self) -> OwnerReference:
-        kind = self._entity.kind
-        return OwnerReference(
-            api_version=kind.api_version,
-            kind=kind.name,
-            name=self._entity.name,
-            uid=self._entity.uid,
         )
 
     def _wrote(self, entity: O) -> O:

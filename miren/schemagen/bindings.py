@@ -8,12 +8,12 @@ from miren.schemagen.model import Attribute, ClassName, Component, Kind
 from miren.schemagen.naming import Unknown
 from miren.schemagen.paths import METADATA, follow
 
-__all__ = ["bound"]
+__all__ = ["STORED", "bound"]
 
 _TEXTS = frozenset({"string", "keyword"})
 
 #: What the store knows of an entity besides its document, and the types that can show it.
-_STORED = {
+STORED = {
     "db/id": _TEXTS | {"ref"},
     "db/entity.created": frozenset({"time"}),
     "db/entity.updated": frozenset({"time"}),
@@ -33,9 +33,9 @@ def bound(attribute: Attribute, kind: Kind, components: Mapping[ClassName, Compo
     """Return the source of a bound attribute as it is stored; raise Unknown if it has none."""
     source = str(attribute.bind_to)
     if source.startswith("db/"):
-        if source not in _STORED:
-            raise Unknown(f"no value {source!r}", "there are " + ", ".join(_STORED))
-        _check(attribute, source, _STORED[source])
+        if source not in STORED:
+            raise Unknown(f"no value {source!r}", "there are " + ", ".join(STORED))
+        _check(attribute, source, STORED[source])
         return source
     path, found = follow(source, kind, components)
     if found is None:

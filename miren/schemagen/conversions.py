@@ -26,10 +26,10 @@ from miren.schemagen.model import Attribute, ClassName, Component, Kind, Path, S
 from miren.schemagen.names import camel, pascal, snake
 from miren.schemagen.naming import Unknown
 
-__all__ = ["Wrong", "converters_of", "wrong_conversions"]
+__all__ = ["KEYS", "Wrong", "converters_of", "wrong_conversions"]
 
 _VERBS = ("move", "map", "add", "remove")
-_KEYS = (*_VERBS, "unit", "values")
+KEYS = (*_VERBS, "unit", "values")
 
 Attributes = Sequence[Attribute]
 
@@ -101,8 +101,8 @@ class _Reader:
         """Yield the code of one step."""
         verbs = [key for key in step if key in _VERBS]
         for key in step:
-            if key not in _KEYS:
-                self._say((*at, key), f"unknown key {key!r}", closest(key, _KEYS))
+            if key not in KEYS:
+                self._say((*at, key), f"unknown key {key!r}", closest(key, KEYS))
         if len(verbs) != 1:
             self._say(at, f"a step has one of {', '.join(_VERBS)}")
             return

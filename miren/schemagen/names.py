@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import unicodedata
 
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
@@ -79,5 +80,8 @@ def singular(name: str) -> str:
 
 def member_name(choice: str) -> str:
     """Return a choice as the name of an enum's member: `on-failure` as `ON_FAILURE`."""
-    name = re.sub(r"\W+", "_", choice).strip("_").upper()
-    return f"_{name}" if not name or name[0].isdigit() else name
+    # Python reads names in this form too: two that are one then must be one here.
+    name = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", choice).upper())
+    name = "".join(each if f"_{each}".isidentifier() else " " for each in name)
+    name = re.sub(" +", "_", name).strip("_")
+    return name if name.isidentifier() else f"_{name}"

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from miren.schemagen.describing import components_of
 from miren.schemagen.model import Attribute, ClassName, Component, Path, Schema
 
 __all__ = ["circles", "in_order"]
@@ -23,7 +24,7 @@ _REFUSED = ("indexed", "immutable", "to", "tags", "on_delete")
 
 def in_order(schema: Schema, schemas: Sequence[Schema]) -> Schema:
     """Return `schema` with each component after those it holds, as far as there is an order."""
-    parts = _parts(schemas)
+    parts = components_of(schemas)
     done: dict[ClassName, Component] = {}
     begun: set[ClassName] = set()
 
@@ -43,7 +44,7 @@ def in_order(schema: Schema, schemas: Sequence[Schema]) -> Schema:
 
 def circles(schema: Schema, schemas: Sequence[Schema]) -> Iterator[tuple[Path, str]]:
     """Yield the path and the message where a circle of components or modules cannot be."""
-    parts = _parts(schemas)
+    parts = components_of(schemas)
     modules = {
         other.module: {name.module for name in _held(other.attributes())} - {other.module}
         for other in schemas
@@ -81,13 +82,12 @@ def _defaults(
 ) -> Iterator[tuple[Path, str]]:
     for attribute in component.attributes:
         held = attribute.leaf.component
-        if held is not None and attribute.default and component.known in reached.get(held, ()):
+        # An empty list or map makes no component; an empty component is one.
+        is_one = attribute.type == "component" and not attribute.many
+        makes_some = attribute.default is not None if is_one else attribute.default
+        if held is not None and makes_some and component.known in reached.get(held, ()):
             message = "no default inside a component that holds itself"
             yield (*attribute.at, "default"), message
-
-
-def _parts(schemas: Iterable[Schema]) -> dict[ClassName, Component]:
-    return {part.known: part for schema in schemas for part in schema.components}
 
 
 def _held(attributes: Iterable[Attribute]) -> Iterator[ClassName]:

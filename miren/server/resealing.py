@@ -27,13 +27,14 @@ from miren.entities.records import encode
 from miren.entities.sealing import keys_used, reseal_document
 from miren.entities.secret_places import has_secrets
 from miren.entities.store.api import Compare, KeyValue, Put, Store
+from miren.entities.store.paging import every
 from miren.server.keys import KeySource
 
 __all__ = ["Pass", "Rotation"]
 
 log = logging.getLogger(__name__)
 
-_PAGE = 100  # entities read at a time
+_TOLD = 100  # entities between two lines in the log
 _RETRY = Backoff(first=1.0, cap=60.0)
 
 
@@ -122,7 +123,7 @@ class Rotation:
                 moved += 1
             else:
                 resealed += is_written
-                if is_written and resealed % _PAGE == 0:
+                if is_written and resealed % _TOLD == 0:
                     log.info("resealing", extra={"entities": resealed})
         return Pass(resealed, moved, broken)
 
@@ -166,13 +167,6 @@ class Rotation:
         """Yield every entity that can hold secrets, as stored and of which version, by pages."""
         found = [self._kinds.stored(each) for each in self._kinds if has_secrets(each)]
         for stored in dict.fromkeys(found):
-            cursor: str | None = None
-            while True:
-                scope = keys.entity_range(stored, None)
-                page = await self._store.list(scope, limit=_PAGE, after=cursor)
-                for item in page.items:
-                    version = orjson.loads(item.value)["apiVersion"]
-                    yield self._kinds.of_version(stored, version), item
-                if not page.more:
-                    break
-                cursor = page.items[-1].key
+            async for item in every(self._store, keys.entity_range(stored, None)):
+                version = orjson.loads(item.value)["apiVersion"]
+                yield self._kinds.of_version(stored, version), item

@@ -108,6 +108,23 @@ def test_an_owner_can_wait_for_what_it_owns(server: Server) -> None:
     assert server.cli("delete", "service/o", "--cascade=sideways").code == 2
 
 
+def test_what_an_app_owns_can_stay_when_it_goes(server: Server) -> None:
+    spec = {"image": "hello", "services": [{"name": "web", "command": ["sleep", "1000"]}]}
+    server.ok("Apply", document={"kind": "App", "metadata": {"name": "gone"}, "spec": spec})
+    server.ok("Wait", kind="app", name="gone", for_="condition=Ready")
+    done = server.cli("delete", "app/gone", "--cascade=orphan")
+    assert (done.code, done.out) == (0, "app/gone deleted\n"), done.err
+    (version,) = server.ok("List", kind="appversion", selector="miren.dev/app=gone")["items"]
+    assert "ownerReferences" not in version["metadata"]
+    assert "deletionTimestamp" not in version["metadata"]
+    named = f"appversion/{version['metadata']['name']}"
+    assert server.cli("delete", named, "--cascade=orphan").code == 0
+    stays = server.ok("Get", kind="sandbox", name=f"{version['metadata']['name']}-web-0")["entity"]
+    assert "ownerReferences" not in stays["metadata"]
+    assert "deletionTimestamp" not in stays["metadata"]
+    assert server.cli("delete", "sandbox", stays["metadata"]["name"]).code == 0
+
+
 def test_names_and_files_exclude_each_other(server: Server, tmp_path: Path) -> None:
     assert server.cli("delete", "role/x", "-f", tmp_path).code == 2
     assert server.cli("delete").code == 2

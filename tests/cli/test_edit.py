@@ -133,6 +133,7 @@ def test_closing_it_with_its_errors_keeps_what_was_written(server: Server, edit:
     done = edit("disk/e4", steps=[replace("size: 1Gi", "size: none"), CLOSE])
     assert (done.code, done.out) == (1, "")
     assert f"what you wrote is in {edit.file}" in done.err
+    assert "'none' is not a quantity" in done.err
     assert "size: none" in edit.file.read_text()
     assert edit.file.stat().st_mode & 0o777 == 0o600
     assert server.ok("Get", kind="disk", name="e4")["entity"]["spec"] == {"size": "1Gi"}

@@ -48,7 +48,17 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         ("get sb --namespace=team", "no option '--namespace'", "did you mean '--project'?"),
         ("get sb --all-namespaces", "no option", "did you mean '--all-projects'?"),
         ("get sb --wacth", "no option '--wacth'", "did you mean '--watch'?"),
-        ("get sb -o ymal", "'ymal'", "`miren get --help` tells more"),
+        ("get sb -o ymal", "'ymal'", "did you mean 'yaml'?"),
+        ("get sb -o xyz", "wide, json, yaml or name, not 'xyz'", "`miren get --help` tells more"),
+        ("get sb -o", "-o/--output needs a value: table, wide", "`miren get --help` tells more"),
+        ("apply", "required: -f/--filename", "`miren apply -f FILE|FOLDER|- [options]`"),
+        ("apply --dry-run -f x", "--dry-run needs a value: none, client or server", ""),
+        ("delete sb/x --force", "no option '--force'", "`miren delete --help` tells more"),
+        ("-p shop get sb", "the command comes first, not '-p'", "options come after it"),
+        ("get ,", "name a kind", "`miren api-resources` lists them"),
+        ("get sb,disks -w", "watch one kind, or one entity", ""),
+        ("get sb -w -o yaml --show-managed-fields", "and without --watch", ""),
+        ("server --data", "--data goes with purge", ""),
         ("get sb/x disk", "KIND NAME... or as KIND/NAME...", ""),
         ("get sb/x -A", "exclude each other", ""),
         ("get sb/x sb/y -w", "watch one kind, or one entity", ""),
@@ -85,9 +95,13 @@ def test_4_is_a_conflict_and_6_a_refusal(server: Server, tmp_path: Path) -> None
     server.ok("Apply", document=disk("mine", "1Gi"), manager="somebody")
     file = tmp_path / "x.yaml"
     file.write_text("kind: Disk\nmetadata: {name: mine}\nspec: {size: 2Gi}\n")
-    assert server.cli("apply", "-f", file).code == 4
+    refused = server.cli("apply", "-f", file)
+    assert refused.code == 4
+    assert refused.err.startswith(f"error: disk/mine ({file}:1): ")
     file.write_text("kind: DiskSnapshot\nmetadata: {name: s}\nspec: {disk: none}\n")
-    assert server.cli("apply", "-f", file).code == 6
+    refused = server.cli("apply", "-f", file)
+    assert refused.code == 6
+    assert refused.err.startswith(f"error: disksnapshot/s ({file}:1): ")
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,17 @@ def test_kinds_and_labels_select(cli: Run, filled: Server) -> None:
     assert "did you mean 'route'?" in unknown.err
 
 
+def test_named_entities_are_exported_by_themselves(cli: Run, filled: Server) -> None:
+    done = cli(filled, "export", "route/r", "svc/svc", "-p", "shop")
+    assert names(done.out) == ["service/svc", "route/r"]
+    assert cli(filled, "export", "route/none", "-p", "shop").code == 3
+    mixed = cli(filled, "export", "route/r", "services", "-p", "shop")
+    assert (mixed.code, mixed.out) == (2, "")
+    spaced = cli(filled, "export", "route", "zzz", "-p", "shop")
+    assert "no kind 'zzz'" in spaced.err
+    assert "entities as KIND/NAME" in spaced.err
+
+
 def test_what_is_owned_comes_when_asked_for(cli: Run, filled: Server) -> None:
     done = cli(filled, "export", "endpoints", "diskmounts", "-A", "--owned")
     assert names(done.out) == ["diskmount/mount", "endpoints/ep"]
@@ -188,6 +199,15 @@ def test_what_get_shows_has_a_status_and_is_told_to_export(cli: Run, filled: Ser
     done = cli(filled, "apply", "-f", "-", stdin=shown.out)
     assert done.code == 2
     assert "`miren export` leaves it out" in done.err
+
+
+def test_a_list_is_told_to_export(cli: Run, filled: Server) -> None:
+    shown = cli(filled, "get", "services,routes", "-p", "shop", "-o", "json")
+    done = cli(filled, "apply", "-f", "-", stdin=shown.out)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("error:") == 1
+    assert "a List is no entity" in done.err
+    assert "miren export" in done.err
 
 
 def test_what_is_being_deleted_is_left_out(cli: Run, filled: Server) -> None:

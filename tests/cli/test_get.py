@@ -110,6 +110,8 @@ def test_nothing_found_is_said_beside_the_output(server: Server) -> None:
     assert (done.code, done.out) == (0, "")
     assert done.err == "no sandboxes in project 'deserted'\n"
     assert server.cli("get", "roles", "-A").err == "no roles\n"
+    selected = server.cli("get", "roles", "-A", "-l", "no=such")
+    assert (selected.code, selected.err) == (0, "no matching roles\n")
     empty = server.cli("get", "sb", "-p", "deserted", "-o", "json")
     assert (json.loads(empty.out), empty.err) == ({"kind": "List", "items": []}, "")
     assert server.cli("get", "sb", "-p", "deserted", "-o", "yaml").out == ""

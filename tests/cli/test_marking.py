@@ -113,6 +113,10 @@ def test_entities_are_selected(server: Server, cli: Any) -> None:
     assert every.lines == [f"disk/{name} annotated" for name in ("m1", "m2", "m3")]
     found = server.ok("List", kind="disk", project="marks", selector="old")["items"]
     assert [item["metadata"]["name"] for item in found] == ["m1", "m3"]
+    both = cli("label projects,disks -l tier=y -p marks both=1")
+    assert both.out == "disk/m2 labeled\n"
+    nothing = cli("label disks -l no=such -p marks both=1")
+    assert (nothing.code, nothing.out, nothing.err) == (0, "", "nothing is selected\n")
 
 
 def test_a_dry_run_changes_nothing(server: Server, cli: Any) -> None:

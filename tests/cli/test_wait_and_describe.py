@@ -43,7 +43,7 @@ def test_what_can_never_be_is_not_waited_for(server: Server) -> None:
 
 
 def test_a_description_tells_all(server: Server) -> None:
-    server.ok("Apply", document=disk("told", labels={"a": "b"}))
+    server.ok("Apply", document=disk("told", labels={"a": "b"}, annotations={"c": "d", "e": "f"}))
     server.ok("Wait", kind="disk", name="told", for_="condition=Ready")
     done = server.cli("describe", "disk", "told")
     assert done.code == 0
@@ -52,6 +52,9 @@ def test_a_description_tells_all(server: Server) -> None:
         "Kind:         Disk (miren.dev/v1alpha1)",
         "Project:      default",
         "Labels:       a=b",
+        "Annotations:  c=d",
+        "              e=f",
+        "Finalizers:   miren.dev/disk",
         "Spec:",
         "  size: 1Gi",
         "Status:",

@@ -13,7 +13,11 @@ from typing import Any
 
 from miren.entities.client import Client, Propagation
 from miren.entities.entity import Entity
-from tests.controllers.relations import Leaf, Tree, owned_by
+from tests.builders import owned_by
+from tests.controllers.relations import (
+    Leaf,
+    Tree,
+)
 
 #: Longer than the longest back-off, and than what a finalizer of somebody else takes.
 LONG = 1000.0

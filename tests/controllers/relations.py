@@ -11,7 +11,7 @@ from typing import Any
 from miren.controllers.garbage import collectors
 from miren.controllers.project import ProjectController
 from miren.entities.client import Client
-from miren.entities.entity import Entity, OwnerReference
+from miren.entities.entity import Entity
 from miren.entities.gen import Project
 from miren.entities.kinds import Kinds, Scope
 from miren.entities.model import Map, Model, Ref, field
@@ -20,6 +20,7 @@ from miren.entities.store.memory import MemoryStore
 from miren.entities.store_client import StoreClient
 from miren.reconcile.controller import Controller
 from miren.reconcile.engine import Engine
+from tests.builders import owned_by
 from tests.reconcile.virtual import date
 
 
@@ -80,23 +81,6 @@ class Stubborn(Entity[StubbornSpec, TreeStatus], api="relations.dev/v1"):
 KEEP = "relations.dev/keep"
 
 KINDS: tuple[type[Entity[Any, Any]], ...] = (Tree, Leaf, Land, Bird, Stubborn)
-
-
-def owners(*entities: Entity[Any, Any]) -> tuple[OwnerReference, ...]:
-    return tuple(
-        OwnerReference(
-            api_version=entity.kind.api_version,
-            kind=entity.kind.name,
-            name=entity.name,
-            uid=entity.uid,
-        )
-        for entity in entities
-    )
-
-
-def owned_by(entity: Any, *above: Entity[Any, Any]) -> Any:
-    """The entity, with these owners."""
-    return entity.with_metadata(owner_references=owners(*above))
 
 
 def make_client(store: Store, *, rng: random.Random | None = None) -> StoreClient:

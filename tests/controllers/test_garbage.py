@@ -17,7 +17,7 @@ from miren.entities.gen import Project
 from miren.entities.store.api import Bookmark, KeyRange, Revision, Store
 from miren.entities.store.memory import MemoryStore
 from miren.reconcile.engine import Engine
-from tests.builders import Greeting, make_greeting
+from tests.builders import Greeting, make_greeting, owned_by, owners
 from tests.controllers.relations import (
     KEEP,
     Land,
@@ -29,8 +29,6 @@ from tests.controllers.relations import (
     let_go,
     make_client,
     names,
-    owned_by,
-    owners,
     settle,
 )
 from tests.reconcile.greeters import Greeter

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,15 +18,9 @@ from tests.controllers.relations import Leaf, collecting, make_client
 from tests.effort import tries
 from tests.reconcile.simulation import ShakyStore, World
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 SEEDS = tries(10, soak=500)
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """A run logs hundreds of failures that are all meant."""
-    logging.disable()
-    yield
-    logging.disable(logging.NOTSET)
 
 
 class Slow(Controller[Leaf], finalizer="relations.dev/slow"):

@@ -13,13 +13,13 @@ from miren.entities.records import Sidecar
 from miren.entities.store.memory import MemoryStore
 from miren.entities.store_client import StoreClient
 from miren.entities.writes import Stored, Write, commit
+from tests.builders import owners
 from tests.controllers.relations import (
     Land,
     Tree,
     collecting,
     make_client,
     names,
-    owners,
     settle,
 )
 from tests.reconcile.virtual import virtually

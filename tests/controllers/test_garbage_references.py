@@ -10,6 +10,7 @@ from miren.base.errors import Conflict, Refused
 from miren.controllers.remains import DELETABLE
 from miren.entities.client import Propagation
 from miren.entities.deleting import UNSET
+from tests.builders import owned_by
 from tests.controllers.relations import (
     Bird,
     Leaf,
@@ -19,7 +20,6 @@ from tests.controllers.relations import (
     garden,
     grow,
     names,
-    owned_by,
     settle,
 )
 from tests.reconcile.virtual import virtually

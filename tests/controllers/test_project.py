@@ -18,6 +18,7 @@ from miren.entities.gen.meta import ProjectPhase
 from miren.entities.store.memory import MemoryStore
 from miren.entities.store.sqlite import SQLiteStore
 from miren.entities.store_client import StoreClient
+from tests.builders import owned_by
 from tests.controllers.relations import (
     KEEP,
     KINDS,
@@ -28,7 +29,6 @@ from tests.controllers.relations import (
     collecting,
     garden,
     make_client,
-    owned_by,
     settle,
 )
 from tests.reconcile.virtual import virtually

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from miren.base.errors import InvalidInput
-from miren.schemagen.bindings import _STORED
-from miren.schemagen.conversions import _KEYS
+from miren.schemagen.bindings import STORED
+from miren.schemagen.conversions import KEYS
 from miren.schemagen.language import COMPOUNDS, LANGUAGE, SCALARS
 from miren.schemagen.language_tables import MARK, language_tables, with_tables
 from miren.schemagen.loader import load
@@ -94,7 +94,7 @@ def test_every_key_of_a_file_and_every_option_has_an_example() -> None:
         }
 
 
-@pytest.mark.parametrize("key", _KEYS)
+@pytest.mark.parametrize("key", KEYS)
 def test_every_step_of_a_conversion_is_explained_and_has_an_example(key: str) -> None:
     assert re.search(rf"^\| .*\b{key}: ", PAGE.read_text(), re.MULTILINE)
     steps = [
@@ -107,13 +107,13 @@ def test_every_step_of_a_conversion_is_explained_and_has_an_example(key: str) ->
     assert any(key in step for step in steps)
 
 
-@pytest.mark.parametrize("value", _STORED)
+@pytest.mark.parametrize("value", STORED)
 def test_what_an_attribute_can_be_bound_to_is_listed_with_its_types(value: str) -> None:
     (row,) = re.findall(
         rf"^\| .*`{re.escape(value)}`.*\| (.*) \|$", PAGE.read_text(), re.MULTILINE
     )
     types = row.partition(":")[0].split(", ")
-    assert set(types) == _STORED[value]
+    assert set(types) == STORED[value]
 
 
 def test_the_mark_stands_once() -> None:

@@ -1,4 +1,4 @@
-"""A client over every store that needs nothing but this process."""
+"""Every store that needs nothing but this process, and a client over each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from tests.builders import make_kinds
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreClient]:
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     opened: Store = MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "db")
     async with opened as store:
-        yield StoreClient(store=store, kinds=make_kinds())
+        yield store
+
+
+@pytest.fixture
+def client(store: Store) -> StoreClient:
+    return StoreClient(store=store, kinds=make_kinds())

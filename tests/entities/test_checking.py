@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
 
 import orjson
 import pytest
 
 from miren.entities import keys
-from miren.entities.checking import Fault, Report, check
-from miren.entities.entity import Entity, OwnerReference
+from miren.entities.checking import check
+from miren.entities.entity import Entity
+from miren.entities.findings import Fault, Report
 from miren.entities.kinds import Kinds
 from miren.entities.model import Map, Model, field
 from miren.entities.records import Sidecar
 from miren.entities.repairing import repair
 from miren.entities.store.api import Delete, KeyRange, Put, Store
-from miren.entities.store.memory import MemoryStore
-from miren.entities.store.sqlite import SQLiteStore
 from miren.entities.store_client import StoreClient
-from tests.builders import Parcel, Port, Room, Stamp, Wrapping, make_kinds, make_parcel
+from tests.builders import Parcel, Port, Room, Stamp, Wrapping, make_kinds, make_parcel, owned_by
 from tests.stores import Racing
 
 pytestmark = pytest.mark.damages
@@ -34,20 +32,17 @@ TO_HALL = "/r/example.dev/Room/default/hall/none/example.dev/Parcel/spec.rooms/d
 LATER_BOX = "/u/example.dev/Parcel/spec.code/default/c2"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened: Store = MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "db")
-    async with opened as store:
-        await populate(StoreClient(store=store, kinds=make_kinds()))
-        yield store
+@pytest.fixture
+async def store(store: Store) -> Store:
+    await populate(StoreClient(store=store, kinds=make_kinds()))
+    return store
 
 
 async def populate(client: StoreClient) -> None:
     room = await client.create(Room.new("hall"))
-    owner = OwnerReference(api_version="example.dev/v1", kind="Room", name=room.name, uid=room.uid)
     for name, code in (("box", "c1"), ("crate", "c2")):
         parcel = make_parcel(name, code=code, rooms=("hall",))
-        await client.create(parcel.with_metadata(owner_references=(owner,)))
+        await client.create(owned_by(parcel, room))
     await client.create(Stamp.new("first"))
 
 

@@ -191,7 +191,7 @@ async def test_status_cannot_be_applied_and_is_left_alone(client: StoreClient) -
 
 async def test_owners_named_in_an_apply_are_added(client: StoreClient) -> None:
     hall = await client.create(Room.new("hall"))
-    owner = OwnerReference(api_version="example.dev/v1", kind="Room", name="hall", uid=hall.uid)
+    owner = OwnerReference.of(hall)
     partial = Greeting.partial("hi", text="hey")
     metadata = {"name": "hi", "ownerReferences": [owner.model_dump(mode="json")]}
     owned = Partial(Greeting, {**partial.document, "metadata": metadata})

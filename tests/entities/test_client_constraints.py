@@ -5,14 +5,9 @@ import asyncio
 import pytest
 
 from miren.base.errors import Duplicate, InvalidInput, MissingRef
-from miren.entities.store.api import KeyRange
 from miren.entities.store_client import StoreClient
 from tests.builders import Parcel, Room, Stamp, make_parcel
-
-
-async def keys(client: StoreClient, prefix: str) -> list[str]:
-    page = await client.store.list(KeyRange.prefix(prefix), keys_only=True)
-    return [item.key for item in page.items]
+from tests.stores import keys_in
 
 
 async def test_a_unique_value_is_taken_once_in_a_project(client: StoreClient) -> None:
@@ -89,7 +84,7 @@ async def test_index_entries_come_and_go_with_the_values(client: StoreClient) ->
         await client.create(Room.new(room))
     index = "/i/example.dev/Parcel/"
     made = await client.create(make_parcel(rooms=["hall"]))
-    assert await keys(client, index) == [
+    assert await keys_in(client.store, index) == [
         f"{index}spec.rooms/hall/default/box",
         f"{index}status.place/_/default/box",
     ]
@@ -100,12 +95,12 @@ async def test_index_entries_come_and_go_with_the_values(client: StoreClient) ->
     now = await client.get(Parcel, "box")
     placed = now.status.model_copy(update={"place": "shelf"})
     await client.update_status(now.with_status(placed))
-    assert await keys(client, index) == [
+    assert await keys_in(client.store, index) == [
         f"{index}spec.rooms/attic/default/box",
         f"{index}status.place/shelf/default/box",
     ]
     await client.delete(Parcel, "box")
-    assert await keys(client, index) == []
+    assert await keys_in(client.store, index) == []
 
 
 async def test_too_many_indexed_values_are_refused(client: StoreClient) -> None:

@@ -3,27 +3,23 @@ from __future__ import annotations
 import pytest
 
 from miren.base.errors import Conflict, InvalidInput, NotFound, Refused
-from miren.entities.store.api import KeyRange
 from miren.entities.store_client import StoreClient
 from tests.builders import Greeting, GreetingSpec, make_greeting, make_parcel
-from tests.stores import Racing
+from tests.stores import Racing, keys_in
 
 KEEP = "example.dev/keep"
 HOLD = "example.dev/hold"
 
 
-async def keys(client: StoreClient) -> list[str]:
-    page = await client.store.list(KeyRange.prefix("/"), keys_only=True)
-    return [item.key for item in page.items]
-
-
 async def test_without_finalizers_an_entity_goes_at_once_and_whole(client: StoreClient) -> None:
     await client.create(make_parcel(code="c"))
-    assert len(await keys(client)) == 4  # entity, sidecar, unique value, index of the status
+    assert (
+        len(await keys_in(client.store)) == 4
+    )  # entity, sidecar, unique value, index of the status
     gone = await client.delete(type(make_parcel()), "box")
     assert gone.is_deleting
     assert gone.revision == await client.revision()
-    assert await keys(client) == []
+    assert await keys_in(client.store) == []
     with pytest.raises(NotFound):
         await client.delete(type(make_parcel()), "box")
 
@@ -39,7 +35,7 @@ async def test_finalizers_hold_it_until_the_last_is_off(client: StoreClient) -> 
     last = await client.update(held.with_metadata(finalizers=()))
     assert await client.get(Greeting, "hi", default=None) is None
     assert last.revision == before + 1, "the finalizer and the entity go in one transaction"
-    assert await keys(client) == []
+    assert await keys_in(client.store) == []
 
 
 async def test_deleting_again_changes_nothing(client: StoreClient) -> None:

@@ -400,14 +400,7 @@ class ClientMachine(RuleBasedStateMachine):
         if not kept:
             return ()
         owner = kept[-1 - which % len(kept)]
-        return (
-            OwnerReference(
-                api_version=owner.kind.api_version,
-                kind=owner.kind.name,
-                name=owner.name,
-                uid=owner.uid,
-            ),
-        )
+        return (OwnerReference.of(owner),)
 
     def entity(self, key: Key, document: Mapping[str, Any]) -> Entity[Any, Any]:
         kind, project, name = key

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +13,8 @@ from miren.entities.gen import Project
 from miren.entities.kinds import Kinds, Scope
 from miren.entities.model import Model, Ref, field
 from miren.entities.store.api import KeyRange, Store
-from miren.entities.store.memory import MemoryStore
-from miren.entities.store.sqlite import SQLiteStore
 from miren.entities.store_client import StoreClient
+from tests.builders import owned_by
 from tests.stores import Racing
 
 
@@ -47,24 +44,15 @@ class Lid(Entity[LidSpec, BoxStatus], api="owners.dev/v1"):
     """Is owned by what it refers to."""
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreClient]:
-    opened: Store = MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "db")
-    async with opened as store:
-        client = StoreClient(store=store, kinds=Kinds((Box, Hall, Lid, Project)))
-        await client.create(Project.new("shop"))
-        yield client
+@pytest.fixture
+async def client(store: Store) -> StoreClient:
+    client = StoreClient(store=store, kinds=Kinds((Box, Hall, Lid, Project)))
+    await client.create(Project.new("shop"))
+    return client
 
 
 def owner(entity: Entity[Any, Any], **changed: str) -> OwnerReference:
-    kind = entity.kind
-    known = {"api_version": kind.api_version, "kind": kind.name}
-    known |= {"name": entity.name, "uid": entity.uid}
-    return OwnerReference(**{**known, **changed})
-
-
-def owned_by(entity: Any, *above: Entity[Any, Any]) -> Any:
-    return entity.with_metadata(owner_references=tuple(owner(each) for each in above))
+    return OwnerReference.of(entity).model_copy(update=changed)
 
 
 def names(entity: Entity[Any, Any]) -> list[str]:

@@ -1,57 +1,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from miren.base.errors import Compacted, DeadlineExceeded
 from miren.entities.client import (
     Added,
-    Bookmark,
     Deleted,
-    Event,
     Left,
     Modified,
     Selection,
 )
 from miren.entities.store_client import StoreClient
 from tests.builders import Greeting, make_greeting
+from tests.entities.watching import watching
 from tests.stores import Watched
 
 
-class Watching:
-    """Reads a watch; what does not come in time is an error."""
-
-    def __init__(self, events: AsyncIterator[Event[Greeting]]) -> None:
-        self._events = events
-
-    async def next(self) -> Event[Greeting]:
-        """Return the next event that is no bookmark."""
-        while True:
-            event = await asyncio.wait_for(anext(self._events), 10)
-            if not isinstance(event, Bookmark):
-                return event
-
-    async def bookmark(self) -> int:
-        while True:
-            event = await asyncio.wait_for(anext(self._events), 10)
-            if isinstance(event, Bookmark):
-                return event.revision
-
-
-@asynccontextmanager
-async def watching(
-    client: StoreClient, selection: Selection | None = None, *, after: int | None = None
-) -> AsyncIterator[Watching]:
-    start = await client.revision() if after is None else after
-    async with client.watch(Greeting, selection or Selection(), after=start) as events:
-        yield Watching(events)
-
-
 async def test_a_watch_tells_every_change_with_old_and_new(client: StoreClient) -> None:
-    async with watching(client) as watch:
+    async with watching(client, Greeting) as watch:
         made = await client.create(make_greeting())
         assert await watch.next() == Added(made, made.revision)
         loud = await client.apply(Greeting.partial("hi", text="HEY"), manager="ci")
@@ -63,12 +31,12 @@ async def test_a_watch_tells_every_change_with_old_and_new(client: StoreClient) 
 async def test_a_watch_from_a_list_misses_nothing(client: StoreClient) -> None:
     listing = await client.list(Greeting)
     made = await client.create(make_greeting())
-    async with watching(client, after=listing.revision) as watch:
+    async with watching(client, Greeting, after=listing.revision) as watch:
         assert await watch.next() == Added(made, made.revision)
 
 
 async def test_leaving_a_selection_is_not_deletion(client: StoreClient) -> None:
-    async with watching(client, Selection(labels={"app": "web"})) as watch:
+    async with watching(client, Greeting, Selection(labels={"app": "web"})) as watch:
         made = await client.create(make_greeting(labels={"app": "web"}))
         assert await watch.next() == Added(made, made.revision)
         patch = {"metadata": {"labels": {"app": "db"}}}
@@ -83,7 +51,7 @@ async def test_leaving_a_selection_is_not_deletion(client: StoreClient) -> None:
 
 async def test_a_watch_can_select_by_field_and_project(client: StoreClient) -> None:
     selection = Selection(project="shop", fields={"spec.tone": "loud"})
-    async with watching(client, selection) as watch:
+    async with watching(client, Greeting, selection) as watch:
         await client.create(make_greeting(tone="loud"))
         shop = client.in_project("shop")
         await shop.create(make_greeting("quiet"))
@@ -94,7 +62,7 @@ async def test_a_watch_can_select_by_field_and_project(client: StoreClient) -> N
 
 
 async def test_what_is_not_selected_moves_the_bookmark(client: StoreClient) -> None:
-    async with watching(client, Selection(labels={"app": "web"})) as watch:
+    async with watching(client, Greeting, Selection(labels={"app": "web"})) as watch:
         await watch.bookmark()
         made = await client.create(make_greeting())
         assert await watch.bookmark() == made.revision
@@ -104,7 +72,7 @@ async def test_a_watch_of_history_that_is_gone_is_compacted(client: StoreClient)
     start = await client.revision()
     await client.create(make_greeting())
     await client.store.compact(await client.revision())
-    async with watching(client, after=start) as watch:
+    async with watching(client, Greeting, after=start) as watch:
         with pytest.raises(Compacted):
             await watch.next()
 

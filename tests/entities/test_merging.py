@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from hypothesis import assume, given
+from orjson import dumps
 
 from miren.base.errors import Conflict
 from miren.entities.merging import (
     Managers,
     Merge,
     changed_leaves,
+    is_same,
     leaves,
     merge,
     merge_patch,
@@ -67,7 +69,8 @@ def test_a_conflict_comes_exactly_when_a_field_of_another_would_change(
 ) -> None:
     state = apply(START, first, manager="one")
     theirs, mine = dict(leaves(first)), dict(leaves(second))
-    differ = {p for p in theirs.keys() & mine.keys() if theirs[p] != mine[p]}
+    # As JSON: Python takes `true` for 1.
+    differ = {p for p in theirs.keys() & mine.keys() if dumps(theirs[p]) != dumps(mine[p])}
     if not differ:
         apply(state, second, manager="two")
         return
@@ -167,3 +170,20 @@ def rfc_7396(target: Any, patch: Any) -> Any:
         else:
             target[name] = rfc_7396(target.get(name), value)
     return target
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(1, True), (0, False), ([1], [True]), ({"a": [1]}, {"a": [True]}), (None, False), ("", None)],
+)
+def test_what_python_takes_for_equal_is_another_value_in_json(one: object, other: object) -> None:
+    assert not is_same(one, other)
+    assert changed_leaves({"spec": {"a": one}}, {"spec": {"a": other}})
+    stored = apply(START, {"spec": {"a": one}}, manager="one")
+    with pytest.raises(Conflict):
+        apply(stored, {"spec": {"a": other}}, manager="two")
+
+
+@pytest.mark.parametrize("value", [1, True, "x", None, [1, "a"], {"a": [True, {}]}, 1.5])
+def test_a_value_is_the_same_as_its_copy(value: object) -> None:
+    assert is_same(value, copy.deepcopy(value))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from miren.entities.client import Actor, Modified, Selection
 from miren.entities.kinds import Kinds
 from miren.entities.secrets import MASK, SecretText
 from miren.entities.store.api import Put, Store
-from miren.entities.store.memory import MemoryStore
 from miren.entities.store.sqlite import SQLiteStore
 from miren.entities.store_client import StoreClient
 from tests.entities.vaults import Account, Vault, make_keyring, make_vault
@@ -26,11 +24,9 @@ TEXT = "correct-horse"
 NEXT = "battery-staple"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreClient]:
-    opened: Store = MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "db")
-    async with opened as store:
-        yield StoreClient(store=store, kinds=Kinds((Vault,)), keyring=make_keyring())
+@pytest.fixture
+def client(store: Store) -> StoreClient:
+    return StoreClient(store=store, kinds=Kinds((Vault,)), keyring=make_keyring())
 
 
 async def stored(client: StoreClient, name: str = "v") -> dict[str, Any]:

@@ -21,13 +21,10 @@ from miren.entities.store_client import StoreClient
 from miren.entities.versioned_client import VersionedClient
 from miren.server.keys import KeyFile
 from miren.server.resealing import Rotation
+from tests.builders import Nothing
 from tests.entities.vaults import make_keyring
 
 TEXT = "s3cret"
-
-
-class Nothing(Model):
-    pass
 
 
 class OldSpec(Model):

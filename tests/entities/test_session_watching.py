@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,82 +20,49 @@ from miren.entities.client import (
 )
 from miren.entities.store.api import Lease, Store
 from miren.entities.store.memory import MemoryStore
-from miren.entities.store.sqlite import SQLiteStore
 from miren.entities.store_client import StoreClient
 from tests.builders import Greeting, make_greeting
 from tests.entities.beacons import Beacon, Phase, make_client
+from tests.entities.watching import watching
 from tests.reconcile.virtual import now, virtually
-from tests.stores import Faulty
-
-Events = AsyncIterator[Event[Beacon]]
+from tests.stores import Faulty, keys_in
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreClient]:
-    opened: Store = MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "db")
-    async with opened as store:
-        yield make_client(store)
-
-
-@asynccontextmanager
-async def watching(
-    client: StoreClient, selection: Selection | None = None, *, after: int | None = None
-) -> AsyncIterator[Events]:
-    start = await client.revision() if after is None else after
-    async with client.watch(Beacon, selection or Selection(), after=start) as events:
-        yield events
-
-
-async def next_of(events: Events) -> Any:
-    """Return the next event that is no bookmark."""
-    async with asyncio.timeout(1000):
-        while isinstance(event := await anext(events), Bookmark):
-            pass
-        return event
-
-
-async def until(events: Events, revision: int) -> list[Event[Beacon]]:
-    """Return everything up to a revision but bookmarks."""
-    found: list[Event[Beacon]] = []
-    async with asyncio.timeout(10):
-        while True:
-            event = await anext(events)
-            if not isinstance(event, Bookmark):
-                found.append(event)
-            if event.revision >= revision:
-                return found
+@pytest.fixture
+def client(store: Store) -> StoreClient:
+    return make_client(store)
 
 
 async def test_a_session_change_is_a_modification_with_old_and_new(client: StoreClient) -> None:
     made = await client.create(Beacon.new("b"))
-    async with watching(client) as events:
+    async with watching(client, Beacon) as watch:
         async with client.session(holder="n1") as session:
             ready = await session.set(Beacon, "b", phase="ready")
             at = await client.revision()
-            assert await next_of(events) == Modified(ready, made, at)
+            assert await watch.next() == Modified(ready, made, at)
             tall = await client.apply(Beacon.partial("b", height=2), manager="ci")
-            assert await next_of(events) == Modified(tall, ready, tall.revision)
+            assert await watch.next() == Modified(tall, ready, tall.revision)
             dark = await session.set(Beacon, "b", phase="dark", ships_seen=2)
-            assert await next_of(events) == Modified(dark, tall, await client.revision())
+            assert await watch.next() == Modified(dark, tall, await client.revision())
             seen = await session.clear(Beacon, "b", "phase")
-            assert await next_of(events) == Modified(seen, dark, await client.revision())
+            assert await watch.next() == Modified(seen, dark, await client.revision())
         free = await client.get(Beacon, "b")
-        event = await next_of(events)
+        event = await watch.next()
         assert event == Modified(free, seen, await client.revision())
         assert event.entity.revision == tall.revision < event.revision
         gone = await client.delete(Beacon, "b")
-        assert await next_of(events) == Deleted(free, gone.revision)
+        assert await watch.next() == Deleted(free, gone.revision)
 
 
 async def test_a_deleted_entity_is_told_once_with_what_was_held(client: StoreClient) -> None:
     await client.create(Beacon.new("b"))
     async with client.session(holder="n1") as session:
         ready = await session.set(Beacon, "b", phase="ready")
-        async with watching(client) as events:
+        async with watching(client, Beacon) as watch:
             gone = await client.delete(Beacon, "b")
-            assert await next_of(events) == Deleted(ready, gone.revision)
+            assert await watch.next() == Deleted(ready, gone.revision)
             again = await client.create(Beacon.new("b"))
-            assert await next_of(events) == Added(again, again.revision)
+            assert await watch.next() == Added(again, again.revision)
             assert again.status.phase is Phase.UNKNOWN
 
 
@@ -106,24 +70,24 @@ async def test_a_holder_that_takes_its_own_over_changes_nothing(client: StoreCli
     await client.create(Beacon.new("b"))
     async with client.session(holder="n1") as first, client.session(holder="n1") as second:
         ready = await first.set(Beacon, "b", phase="ready")
-        async with watching(client) as events:
+        async with watching(client, Beacon) as watch:
             before = await client.revision()
             assert await second.set(Beacon, "b", phase="ready") == ready
             assert await client.revision() == before + 1, "it is attached to the other lease"
             dark = await second.set(Beacon, "b", phase="dark")
-            assert await next_of(events) == Modified(dark, ready, before + 2)
+            assert await watch.next() == Modified(dark, ready, before + 2)
 
 
 async def test_a_selection_by_session_attribute_is_entered_and_left(client: StoreClient) -> None:
     await client.create(Beacon.new("b"))
     wanted = Selection(fields={"status.phase": "ready"})
-    async with watching(client, wanted) as events, client.session(holder="n1") as session:
+    async with watching(client, Beacon, wanted) as watch, client.session(holder="n1") as session:
         ready = await session.set(Beacon, "b", phase="ready")
-        assert await next_of(events) == Added(ready, await client.revision())
+        assert await watch.next() == Added(ready, await client.revision())
         busy = await session.set(Beacon, "b", ships_seen=1)
-        assert await next_of(events) == Modified(busy, ready, await client.revision())
+        assert await watch.next() == Modified(busy, ready, await client.revision())
         dark = await session.set(Beacon, "b", phase="dark")
-        assert await next_of(events) == Left(dark, await client.revision())
+        assert await watch.next() == Left(dark, await client.revision())
 
 
 @virtually
@@ -132,16 +96,15 @@ async def test_expiry_is_a_modification_without_the_old_value() -> None:
         client = make_client(store)
         made = await client.create(Beacon.new("b"))
         frozen = make_client(_Silent(store))
-        async with watching(client) as events:
+        async with watching(client, Beacon, within=1000) as watch:
             async with frozen.session(holder="n1", ttl=30) as session:
                 ready = await session.set(Beacon, "b", phase="ready")
                 said = now()
-                assert (await next_of(events)).entity == ready
-                event = await next_of(events)
+                assert (await watch.next()).entity == ready
+                event = await watch.next()
                 assert now() - said == pytest.approx(30)
                 assert event == Modified(made, ready, await client.revision())
-            with pytest.raises(NotFound):
-                await store.lease(session._lease)
+            assert await keys_in(store, "/s/") == []
 
 
 @virtually
@@ -199,15 +162,15 @@ async def test_a_watch_of_other_kinds_activity_bookmarks_now_and_then(
 ) -> None:
     await client.create(Beacon.new("b"))
     await client.create(make_greeting("hi"))
-    async with watching(client) as events:
-        assert isinstance(await anext(events), Bookmark)
+    async with watching(client, Beacon) as watch:
+        assert isinstance(await watch.any(), Bookmark)
         start = await client.revision()
         for n in range(120):
             await client.apply(Greeting.partial("hi", text=str(n)), manager="ci")
         async with client.session(holder="n1") as session:
             await session.set(Beacon, "b", phase="ready")
             seen = []
-            while not isinstance(event := await asyncio.wait_for(anext(events), 10), Modified):
+            while not isinstance(event := await watch.any(), Modified):
                 seen.append(event.revision - start)
         assert seen == [50, 100]
 
@@ -218,9 +181,9 @@ async def test_a_watch_from_what_is_no_longer_kept_is_told(client: StoreClient) 
         await session.set(Beacon, "b", phase="ready")
         await session.set(Beacon, "b", phase="dark")
         await client.store.compact(await client.revision())
-        async with watching(client, after=made.revision) as events:
+        async with watching(client, Beacon, after=made.revision) as watch:
             with pytest.raises(Compacted):
-                await until(events, await client.revision())
+                await watch.until(await client.revision())
 
 
 async def test_waiting_sees_session_attributes(client: StoreClient) -> None:
@@ -260,8 +223,8 @@ async def test_a_watch_replayed_is_what_a_list_shows(client: StoreClient, seed: 
         known = {entity.name: entity for entity in start.items}
         later = {listing.revision: listing for listing in listings}
         at = start.revision
-        async with watching(client, after=at) as events:
-            for event in await until(events, listings[-1].revision):
+        async with watching(client, Beacon, after=at) as watch:
+            for event in await watch.until(listings[-1].revision):
                 if event.revision != at and at in later:
                     assert known == {entity.name: entity for entity in later[at].items}
                 _follow(known, event)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from miren.entities.client import Selection
 from miren.entities.entity import Entity
 from miren.entities.model import Model, field
 from miren.entities.store.api import KeyRange, Put, Store
-from miren.entities.store.memory import MemoryStore
 from miren.entities.store.sqlite import SQLiteStore
 from miren.entities.store_client import StoreClient
 from miren.entities.unstored import session_attributes
@@ -26,11 +24,9 @@ SESSIONS = KeyRange.prefix("/s/")
 INDEX = KeyRange.prefix("/i/")
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreClient]:
-    opened: Store = MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "db")
-    async with opened as store:
-        yield make_client(store)
+@pytest.fixture
+def client(store: Store) -> StoreClient:
+    return make_client(store)
 
 
 def is_free(beacon: Beacon | None) -> bool:

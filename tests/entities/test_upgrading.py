@@ -15,17 +15,13 @@ from miren.entities.client import Selection
 from miren.entities.entity import Entity
 from miren.entities.kinds import Kinds
 from miren.entities.model import Model, field
-from miren.entities.store.api import KeyRange
 from miren.entities.store.memory import MemoryStore
 from miren.entities.store_client import StoreClient
 from miren.entities.upgrading import find_stale, upgrade_all, upgrading
 from miren.entities.versioned_client import VersionedClient
+from tests.builders import Nothing
 from tests.entities.widgets import v1alpha1, v1beta1
-from tests.stores import Counting, Faulty, Racing
-
-
-class Nothing(Model):
-    pass
+from tests.stores import Counting, Faulty, Racing, keys_in
 
 
 def cup(
@@ -73,11 +69,6 @@ async def names(client: StoreClient, selection: Selection = LOUD) -> list[str]:
     return [each.name for each in (await client.list(kind, selection)).items]
 
 
-async def index_keys(store: Counting) -> list[str]:
-    page = await store.list(KeyRange.prefix("/i/"), keys_only=True)
-    return [item.key for item in page.items]
-
-
 async def test_an_attribute_that_is_indexed_now_selects_at_once_and_by_index_after_the_pass(
     store: Counting,
 ) -> None:
@@ -85,10 +76,10 @@ async def test_an_attribute_that_is_indexed_now_selects_at_once_and_by_index_aft
     client = client_of(store, Indexed)
     await find_stale(client)
     assert await names(client) == ["a", "c"]
-    assert not any("spec.tone" in key for key in await index_keys(store))
+    assert not any("spec.tone" in key for key in await keys_in(store, "/i/"))
 
     assert await upgrade_all(client)
-    assert sum("spec.tone" in key for key in await index_keys(store)) == 3
+    assert sum("spec.tone" in key for key in await keys_in(store, "/i/")) == 3
     await store.inner.transact((), ())
     store.calls.clear()
     assert await names(client) == ["a", "c"]
@@ -108,7 +99,7 @@ async def test_an_index_that_is_no_more_leaves_no_keys_and_selects_nothing(
     with pytest.raises(InvalidInput, match="cannot be selected on"):
         await names(client)
     assert await upgrade_all(client)
-    assert not any("spec.tone" in key for key in await index_keys(store))
+    assert not any("spec.tone" in key for key in await keys_in(store, "/i/"))
     assert await names(client, Selection(fields={"spec.size": "1"})) == ["a"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -20,19 +19,11 @@ from miren.entities.kinds import Kinds
 from miren.entities.model import Model
 from miren.entities.store.api import Store
 from miren.entities.store.memory import MemoryStore
-from miren.entities.store.sqlite import SQLiteStore
 from miren.entities.store_client import StoreClient
 from miren.entities.versioned_client import VersionedClient
 from tests.entities.widgets import v1, v1alpha1, v1beta1
 
 Alpha, Beta, Stable = v1alpha1.Widget, v1beta1.Widget, v1.Widget
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened: Store = MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "db")
-    async with opened as store:
-        yield store
 
 
 def client_of(store: Store, *kinds: type[Entity[Any, Any]]) -> VersionedClient:

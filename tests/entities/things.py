@@ -24,16 +24,13 @@ from miren.entities.deleting import FOREGROUND, ORPHAN, UNSET
 from miren.entities.entity import Entity
 from miren.entities.model import Map, Model, Ref
 from miren.entities.model import field as attribute
+from tests.builders import Nothing
 
 __all__ = ["Holder", "Key", "Plain", "Record", "Thing", "kind_of_error", "leaves_of", "unescaped"]
 
 
 class HolderSpec(Model):
     size: int = 1
-
-
-class Nothing(Model):
-    pass
 
 
 class Holder(Entity[HolderSpec, Nothing], api="example.dev/v1"):

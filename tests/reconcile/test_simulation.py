@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,16 +10,10 @@ import pytest
 from tests.effort import tries
 from tests.reconcile.simulation import simulate
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 SEEDS = tries(30, soak=1000)
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """A run logs hundreds of failures that are all meant."""
-    logging.disable()
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, 10))

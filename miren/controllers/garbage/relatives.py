@@ -33,7 +33,7 @@ class Relatives:
 
     def __init__(self, kinds: Iterable[type[Entity[Any, Any]]]) -> None:
         self.known = Kinds(kinds)
-        self.kinds = tuple(kind.entity for kind in self.known if self.known.stored(kind) is kind)
+        self.kinds = tuple(kind.entity for kind in self.known.all_stored())
         self._caches: dict[Kind, Cache] = {}
 
     def join(self, kind: Kind, cache: Cache) -> None:

@@ -20,8 +20,6 @@ _LOG = "miren/log"
 _CLASS = "miren/class"
 STARTED = "miren/started"
 
-_KILLED = 137
-
 
 @dataclass(frozen=True, slots=True)
 class Notes:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from miren.base.errors import InvalidInput
-from miren.entities.checking import Finding, check, named
+from miren.entities.checking import check
+from miren.entities.findings import Finding, named
 from miren.entities.kinds import Kinds
 from miren.entities.repairing import Repairs, repair
 from miren.entities.store.api import Store
