@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 
-from miren.base.errors import InvalidInput, Problem
+from miren.base.errors import Conflict, InvalidInput, Problem
 from miren.entities.client import Patch
 from miren.entities.differences import Difference, difference
 from miren.entities.entity import Entity, Metadata, OwnerReference, Partial
 from miren.entities.guards import Guard
 from miren.entities.json_patch import patched_by_operations
 from miren.entities.keyed_lists import keyed, listed
-from miren.entities.merging import Managers, leaves, merge, merge_patch, take_over
+from miren.entities.merging import Managers, Merge, leaves, merge, merge_patch, take_over
 from miren.entities.reading import expand, read
 from miren.entities.secret_entities import kept
 from miren.entities.secret_places import has_secrets, keep_masked
@@ -52,7 +52,7 @@ def updated(old: Stored[E], wanted: E, *, manager: str) -> Change[E]:
     given = {name: getattr(wanted.metadata, name) for name in names}
     written = {name: value for name, value in given.items() if value != getattr(metadata, name)}
     if written:
-        metadata = metadata.model_copy(update=written)
+        metadata = old.entity.with_metadata(**written).metadata
     new = old.entity.made_of(metadata=metadata, spec=wanted.spec)
     return _taken_over(old, kept(new, old.entity), manager)
 
@@ -74,14 +74,18 @@ def applied(old: Stored[E], partial: Partial[E], *, manager: str, force: bool) -
 
     Owners that it names are added; who owns an entity is never taken back by applying.
     """
-    merged = merge(
-        _managed(old.entity, defaults=False),
-        old.sidecar.managers,
-        _wanted(partial, old.entity),
-        manager=manager,
-        force=force,
-        shown=_managed(old.entity, defaults=True),
-    )
+    stored, managers = _managed(old.entity, defaults=False), old.sidecar.managers
+    wanted, shown = _wanted(partial, old.entity), _managed(old.entity, defaults=True)
+
+    def merging(wanted: Document, *, force: bool) -> Merge:
+        return merge(stored, managers, wanted, manager=manager, force=force, shown=shown)
+
+    try:
+        merged = merging(wanted, force=force)
+    except Conflict:
+        # 1024Mi is 1Gi: what is read alike is the same value, however it was written.
+        read_back = _with(old.entity, merging(wanted, force=True).document)
+        merged = merging(_as_read(wanted, _managed(read_back, defaults=True)), force=force)
     new = _with(old.entity, merged.document)
     owners = _joined(new.metadata.owner_references, _owners(partial))
     return Change(new.with_metadata(owner_references=owners), merged.managers)
@@ -178,11 +182,15 @@ def _spec_of(partial: Partial[E]) -> Any:
     """Return the spec that a partial says, by wire names and with shorthands written out."""
     if "status" in partial.document:
         raise InvalidInput("status is written by controllers: leave it out")
-    return expand(partial.type.kind.spec, partial.document.get("spec") or {})
+    spec = partial.document.get("spec")
+    return {} if spec is None else expand(partial.type.kind.spec, spec)
 
 
 def _without_empty(metadata: Mapping[str, Any], spec: Any) -> Document:
     """Return both parts; an empty one is no field, so it is left out."""
+    for part in _LABELS:
+        if metadata.get(part) and not isinstance(metadata[part], Mapping):
+            raise InvalidInput([Problem("must be a mapping", ("metadata", part))])
     some = {part: dict(metadata[part]) for part in _LABELS if metadata.get(part)}
     return {part: value for part, value in (("metadata", some), ("spec", spec)) if value}
 
@@ -195,6 +203,13 @@ def _with(entity: E, document: Document) -> E:
     spec = listed(kind.spec, document.get("spec", {}))
     found = type(entity).from_document({"metadata": metadata, "spec": spec})
     return replace(entity, metadata=found.metadata, spec=found.spec)
+
+
+def _as_read(wanted: Any, found: Any) -> Any:
+    """Return what is wanted with its values as they were read; null says that there is none."""
+    if not isinstance(wanted, Mapping) or not isinstance(found, Mapping):
+        return found
+    return {name: _as_read(value, found[name]) for name, value in wanted.items() if name in found}
 
 
 def _owners(partial: Partial[E]) -> tuple[OwnerReference, ...]:

@@ -21,7 +21,7 @@ from miren.entities.model import Model, wire_names
 from miren.entities.reading import problems_of
 from miren.entities.secrets import REVEALING
 
-__all__ = ["Difference", "difference", "unwritable"]
+__all__ = ["Difference", "difference", "misfit", "unwritable"]
 
 Plain = dict[str, Any]
 
@@ -54,16 +54,22 @@ def difference(old: Model, new: Model, known: Mapping[str, Any], *, part: str) -
     """
     if old is new:
         return Difference(new, {}, {}, known)
-    names = _differing(old, new)
+    kind = type(old)
+    if type(new) is not kind:
+        return Difference(old, {}, {}, {}, (misfit(new, kind, part),))
+    try:
+        names, alike = _differing(old, new)
+    except (TypeError, ValueError) as error:
+        return Difference(old, {}, {}, {}, (unwritable(error, part),))
     if not names:
         return Difference(old, {}, {}, known)
-    kind = type(new)
+    if alike:
+        # What reads the same is the old one: it is of the right types, and nobody changes it.
+        new = new.model_copy(update={name: getattr(old, name) for name in alike})
     wires = {wire_names(kind)[name]: name for name in names}
     before = {wire: known[wire] for wire in wires if wire in known}
     try:
-        after = new.model_dump(
-            mode="json", exclude_none=True, include=names, context=REVEALING, warnings=False
-        )
+        after = _dumped(new, names)
         written = {wire: orjson.dumps(after.get(wire)) for wire in wires}
     except (TypeError, ValueError) as error:
         return Difference(new, {}, {}, {}, (unwritable(error, part),))
@@ -74,7 +80,15 @@ def difference(old: Model, new: Model, known: Mapping[str, Any], *, part: str) -
         return Difference(new, {}, {}, {}, problems_of(kind, error.errors(), (part,)))
     except _Refused as error:
         return Difference(new, {}, {}, {}, problems_of(kind, error.found, (part,)))
+    if model is not new:
+        after = _dumped(model, names)  # an int where a float belongs is written as one
+        whole |= after
     return Difference(model, before, after, whole)
+
+
+def misfit(model: object, kind: type[Model], part: str) -> Problem:
+    """Return the problem with a part that is of another type than its kind says."""
+    return Problem(f"must be a {kind.__name__}, not a {type(model).__name__}", (part,))
 
 
 def unwritable(error: Exception, part: str) -> Problem:
@@ -84,13 +98,33 @@ def unwritable(error: Exception, part: str) -> Problem:
     return Problem(told, (part,))
 
 
-def _differing(old: Model, new: Model) -> set[str]:
+def _differing(old: Model, new: Model) -> tuple[set[str], set[str]]:
+    """Return the attributes that differ, and those that are others but say the same.
+
+    Python takes `True` for 1 and a text for an enum: what it takes for equal is compared as JSON.
+    """
     before, after = old.__dict__, new.__dict__
-    return {
-        name
-        for name, value in after.items()
-        if value is not before[name] and value != before[name]
-    }
+    others = {name for name, value in after.items() if value is not before[name]}
+    alike = {name for name in others if after[name] == before[name]}
+    if alike:
+        was, now = _dumped(old, alike), _dumped(new, alike)
+        if _bytes(was) != _bytes(now):
+            alike -= {
+                name
+                for wire, name in ((wire_names(type(old))[name], name) for name in alike)
+                if _bytes(was.get(wire)) != _bytes(now.get(wire))
+            }
+    return others - alike, alike
+
+
+def _dumped(model: Model, names: set[str]) -> Plain:
+    return model.model_dump(
+        mode="json", exclude_none=True, include=names, context=REVEALING, warnings=False
+    )
+
+
+def _bytes(plain: object) -> bytes:
+    return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
 
 
 class _Refused(Exception):
@@ -108,21 +142,17 @@ def _read(
     """
     kind = type(new)
     if _has_validators(kind):
-        found = kind.model_validate_json(orjson.dumps(whole), strict=True)
-        return new if found == new else found
+        return kind.model_validate_json(orjson.dumps(whole), strict=True)
     read: dict[str, Any] = {}
     wrong: list[ErrorDetails] = []
     for wire, name in wires.items():
         try:
-            value = _reader(kind, name).validate_json(written[wire], strict=True)
+            read[name] = _reader(kind, name).validate_json(written[wire], strict=True)
         except ValidationError as error:
             wrong += ({**each, "loc": (wire, *each["loc"])} for each in error.errors())
-            continue
-        if value != getattr(new, name):
-            read[name] = value
     if wrong:
         raise _Refused(wrong)
-    return new.model_copy(update=read) if read else new
+    return new.model_copy(update=read)
 
 
 @cache

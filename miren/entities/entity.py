@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
+from operator import is_
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
@@ -318,6 +319,24 @@ class Entity(Generic[S, T]):
         """Return a copy with another status, which must be of the kind's own type."""
         return replace(self, status=cast("Any", _checked(status, self.kind.status)))
 
+    def with_status_of(self, other: Self) -> Self:
+        """Return a copy with all of the other's status, conditions and what was handled.
+
+        Raises InvalidInput where the latter could not be read again; the status itself is looked
+        at when it is written.
+        """
+        parts = (other.conditions, other.observed_generation, other.handled)
+        known = (self.conditions, self.observed_generation, self.handled)
+        if not all(map(is_, parts, known)):
+            parts = _reserved(*parts)
+        return replace(
+            self,
+            status=other.status,
+            conditions=parts[0],
+            observed_generation=parts[1],
+            handled=parts[2],
+        )
+
     def with_metadata(self, **changes: object) -> Self:
         """Return a copy with these metadata attributes changed, in a form that nobody can change.
 
@@ -345,6 +364,25 @@ class _Reserved(Model):
 
 
 _NOTHING_RESERVED = _Reserved()
+
+_Parts = tuple[tuple[Condition, ...], int, Mapping[str, Mapping[str, object]]]
+
+
+def _reserved(
+    conditions: tuple[Condition, ...],
+    observed_generation: int,
+    handled: Mapping[str, Mapping[str, object]],
+) -> _Parts:
+    """Return these as reading them gives them; raise InvalidInput where nobody could."""
+    given = _Reserved.model_construct(
+        conditions=conditions, observed_generation=observed_generation, handled=handled
+    )
+    try:
+        plain = given.model_dump(mode="json", exclude_none=True, warnings=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput([Problem(str(error), ("status",))]) from None
+    found = read(_Reserved, plain, path=("status",))
+    return found.conditions, found.observed_generation, found.handled
 
 
 @dataclass(frozen=True)

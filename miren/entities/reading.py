@@ -40,6 +40,8 @@ def read(model: type[M], value: object, *, path: Path = (), locate: Locate | Non
         return model.model_validate_json(orjson.dumps(expand(model, value)), strict=True)
     except ValidationError as error:
         raise InvalidInput(problems_of(model, error.errors(), path, locate)) from None
+    except TypeError as error:  # half a character, say, or a number of more than 64 bits
+        raise InvalidInput([Problem(str(error), path)]) from None
 
 
 def expand(model: type[Model], value: object) -> object:

@@ -39,6 +39,8 @@ __all__ = ["StoreClient"]
 E = TypeVar("E", bound=Entity[Any, Any])
 
 _ATTEMPTS = 10
+#: What a new entity says of itself beside its project.
+_GIVEN = ("name", "labels", "annotations", "finalizers", "owner_references")
 
 
 class _Nothing(Exception):
@@ -77,14 +79,7 @@ class StoreClient(StoreReader):
         """Write status and conditions over what was read; see `Client.update_status`."""
 
         def change(old: Stored[E]) -> Change[E]:
-            new = replace(
-                old.entity,
-                status=entity.status,
-                conditions=entity.conditions,
-                observed_generation=entity.observed_generation,
-                handled=entity.handled,
-            )
-            return Change(new, old.sidecar.managers)
+            return Change(old.entity.with_status_of(entity), old.sidecar.managers)
 
         return await self._over(entity, change)
 
@@ -265,6 +260,7 @@ class StoreClient(StoreReader):
     async def _create(self, made: Change[E], *, dry_run: bool) -> E:
         entity = made.entity
         new = type(entity)(entity.metadata, entity.spec, entity.kind.status()).with_metadata(
+            **{name: getattr(entity.metadata, name) for name in _GIVEN},
             project=self._project(type(entity), entity.project),
             uid=new_uid(self.rng),
             generation=1,

@@ -15,7 +15,7 @@ import orjson
 from pydantic import ValidationError
 
 from miren.base.errors import InvalidInput
-from miren.entities.differences import Difference, difference, unwritable
+from miren.entities.differences import Difference, difference, misfit, unwritable
 from miren.entities.entity import RESERVED, Entity
 from miren.entities.model import Model
 from miren.entities.reading import problems_of
@@ -54,12 +54,16 @@ def drafted(
     """
     if is_valid:
         of_spec = Difference(new.spec, {}, {}, _written(new.spec))
-    spec = of_spec or _part(new.spec, None if old is None else old.spec, known, "spec")
+    spec = of_spec or _part(
+        new.spec, None if old is None else old.spec, known, "spec", new.kind.spec
+    )
     same_status = old is not None and new.has_status_of(old)
     status = (
         Difference(new.status, {}, {}, {})
         if same_status
-        else _part(new.status, None if old is None else old.status, known, "status")
+        else _part(
+            new.status, None if old is None else old.status, known, "status", new.kind.status
+        )
     )
     if spec.problems or status.problems:
         raise InvalidInput((*spec.problems, *status.problems), entity=str(new))
@@ -80,13 +84,16 @@ def drafted(
     return Draft(new, document, news, has_new_spec=not spec.is_none)
 
 
-def _part(new: Model, old: Model | None, known: Mapping[str, Any], part: str) -> Difference:
+def _part(
+    new: Model, old: Model | None, known: Mapping[str, Any], part: str, kind: type[Model]
+) -> Difference:
     if old is not None:
         plain = known.get(part, {})
         if part == "status":
             plain = {wire: value for wire, value in plain.items() if wire not in RESERVED}
         return difference(old, new, plain, part=part)
-    kind = type(new)
+    if type(new) is not kind:
+        return Difference(new, {}, {}, {}, (misfit(new, kind, part),))
     try:
         whole = _written(new)
         written = orjson.dumps(whole)
@@ -96,7 +103,7 @@ def _part(new: Model, old: Model | None, known: Mapping[str, Any], part: str) ->
         found = kind.model_validate_json(written, strict=True)
     except ValidationError as error:
         return Difference(new, {}, {}, {}, problems_of(kind, error.errors(), (part,)))
-    return Difference(new if found.__dict__ == new.__dict__ else found, {}, {}, whole)
+    return Difference(found, {}, {}, _written(found))
 
 
 def _written(model: Model) -> dict[str, Any]:
