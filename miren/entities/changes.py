@@ -84,9 +84,9 @@ def applied(old: Stored[E], partial: Partial[E], *, manager: str, force: bool) -
         merged = merging(wanted, force=force)
     except Conflict:
         # 1024Mi is 1Gi: what is read alike is the same value, however it was written.
-        read_back = _with(old.entity, merging(wanted, force=True).document)
+        read_back = _with(old.entity, merging(wanted, force=True))
         merged = merging(_as_read(wanted, _managed(read_back, defaults=True)), force=force)
-    new = _with(old.entity, merged.document)
+    new = _with(old.entity, merged)
     owners = _joined(new.metadata.owner_references, _owners(partial))
     return Change(new.with_metadata(owner_references=owners), merged.managers)
 
@@ -195,12 +195,12 @@ def _without_empty(metadata: Mapping[str, Any], spec: Any) -> Document:
     return {part: value for part, value in (("metadata", some), ("spec", spec)) if value}
 
 
-def _with(entity: E, document: Document) -> E:
+def _with(entity: E, merged: Merge) -> E:
     """Return the entity with spec, labels and annotations from a merged document."""
     kind, metadata = type(entity).kind, entity.to_document()["metadata"]
     for part in ("labels", "annotations"):
-        metadata[part] = document.get("metadata", {}).get(part, {})
-    spec = listed(kind.spec, document.get("spec", {}))
+        metadata[part] = merged.document.get("metadata", {}).get(part, {})
+    spec = listed(kind.spec, merged.document.get("spec", {}), merged.held, "/spec")
     found = type(entity).from_document({"metadata": metadata, "spec": spec})
     return replace(entity, metadata=found.metadata, spec=found.spec)
 

@@ -7,11 +7,12 @@ in which that attribute is missing or repeated cannot be told apart and stays on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
+from miren.base.pointers import escaped
 from miren.entities.model import Model, Options, wire_names
 from miren.entities.reading import Child, children
 
@@ -25,6 +26,7 @@ class _Member:
     child: Child
     key: str | None = None
     default: object = None
+    is_number: bool = False  # whether that key is a number
     element: _Member | None = None  # what a list or map holds
     holds_keyed: bool = False  # whether there is a keyed list at any depth
 
@@ -43,13 +45,24 @@ def keyed(model: type[Model], value: object) -> Any:
     }
 
 
-def listed(model: type[Model], value: object) -> Any:
-    """Return what `keyed` was given. An element without its key is left out: it was removed."""
+def listed(
+    model: type[Model],
+    value: object,
+    held: Container[str] = frozenset(),
+    pointer: str = "",
+) -> Any:
+    """Return what `keyed` was given, which stands at `pointer`.
+
+    An element without its key was removed, and is left out, unless it is `held`: somebody else has
+    a part of it. Then it gets its key again, which says which element it is.
+    """
     if not isinstance(value, Mapping) or not _has_keyed(model):
         return value
     members = _members(model)
     return {
-        name: _listed(members[name], item) if name in members else item
+        name: _listed(members[name], item, held, f"{pointer}/{escaped(name)}")
+        if name in members
+        else item
         for name, item in value.items()
     }
 
@@ -70,18 +83,28 @@ def _keyed(member: _Member, item: object) -> Any:
     return {name: _keyed(element, value) for name, value in zip(names, item, strict=True)}
 
 
-def _listed(member: _Member, item: object) -> Any:
+def _listed(member: _Member, item: object, held: Container[str], pointer: str) -> Any:
     child, element = member.child, member.element
     if not member.holds_keyed:
         return item
     if element is None:
-        return listed(child.model, item)
+        return listed(child.model, item, held, pointer)
     if not isinstance(item, Mapping) or (child.many and member.key is None):
         return item
-    if child.keyed:
-        return {name: _listed(element, value) for name, value in item.items()}
-    found = [value for value in item.values() if _name(member, value) is not None]
-    return [_listed(element, value) for value in found]
+    found = {}
+    for name, value in item.items():
+        here = f"{pointer}/{escaped(name)}"
+        whole = value if child.keyed else _named(member, name, value, is_held=here in held)
+        if child.keyed or _name(member, whole) == name:
+            found[name] = _listed(element, whole, held, here)
+    return found if child.keyed else list(found.values())
+
+
+def _named(member: _Member, name: str, value: object, *, is_held: bool) -> object:
+    """Return an element with the key that it is known by, if it is held without one."""
+    if not is_held or not isinstance(value, Mapping) or _name(member, value) == name:
+        return value
+    return {str(member.key): int(name) if member.is_number else name, **value}
 
 
 def _name(member: _Member, element: object) -> str | None:
@@ -108,16 +131,17 @@ def _has_keyed(model: type[Model]) -> bool:
 
 
 @cache
-def _merge_keys(model: type[Model]) -> Mapping[str, tuple[str, object]]:
-    """Return the keyed lists of a model: the wire name of the elements' key, and its default."""
+def _merge_keys(model: type[Model]) -> Mapping[str, tuple[str, object, bool]]:
+    """Return the keyed lists of a model: the key, its default, and whether it is a number."""
     inside, found = children(model), {}
     for name, wire in wire_names(model).items():
         given = (each for each in model.model_fields[name].metadata if isinstance(each, Options))
         key = next((each.merge_key for each in given if each.merge_key is not None), None)
         if key is not None and inside[wire].many:
             element = inside[wire].model
-            default = element.model_fields[key].get_default()
-            found[wire] = (wire_names(element)[key], default)
+            info = element.model_fields[key]
+            is_number = int in (info.annotation, *get_args(info.annotation))
+            found[wire] = (wire_names(element)[key], info.get_default(), is_number)
     return found
 
 
@@ -125,12 +149,17 @@ def _merge_keys(model: type[Model]) -> Mapping[str, tuple[str, object]]:
 def _members(model: type[Model]) -> Mapping[str, _Member]:
     keys = _merge_keys(model)
     return {
-        wire: _member(child, *keys.get(wire, (None, None)))
+        wire: _member(child, *keys.get(wire, (None, None, False)))
         for wire, child in children(model).items()
     }
 
 
-def _member(child: Child, key: str | None = None, default: object = None) -> _Member:
+def _member(
+    child: Child,
+    key: str | None = None,
+    default: object = None,
+    is_number: bool = False,
+) -> _Member:
     element = None if child.element is None else _member(child.element)
     holds = key is not None or _has_keyed(child.model)
-    return _Member(child, key, default, element, holds)
+    return _Member(child, key, default, is_number, element, holds)

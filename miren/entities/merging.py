@@ -41,6 +41,11 @@ class Merge:
     document: Document
     managers: Managers
 
+    @property
+    def held(self) -> frozenset[str]:
+        """What somebody owns, and everything around it."""
+        return _held(self.managers)
+
 
 def merge(
     stored: Document,
@@ -70,7 +75,7 @@ def merge(
     after = _without_empty({**{n: owned - lost for n, owned in others.items()}, manager: mine})
     kept = frozenset[str]().union(*after.values())
     document = copy.deepcopy(stored)
-    held = kept.union(*map(_above, kept))
+    held = _held(after)
     for pointer in sorted(managers.get(manager, frozenset()) - kept):
         _remove(document, pointer, held)
     for pointer, value in mine.items():
@@ -195,6 +200,11 @@ def _changes(current: Leaves, mine: Leaves, pointer: str) -> bool:
 def _is_map(current: Leaves, pointer: str) -> bool:
     """Return whether there is a map, or nothing: what is no leaf, or an empty map."""
     return current.get(pointer, {}) == {}
+
+
+def _held(managers: Managers) -> frozenset[str]:
+    owned = frozenset[str]().union(*managers.values())
+    return owned.union(*map(_above, owned))
 
 
 def _above(pointer: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ that is one field. Documents and entities also survive their own encoding here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -105,6 +105,18 @@ class PlainParcel(Plain):
 
     def _check_new(self, key: Key, new: Record, old: Record | None) -> None:
         """Nothing here is refused."""
+
+    def change(self, key: Key, new: Record) -> Record:
+        """An element goes with its key, unless somebody else has an attribute of it."""
+        owned = {name for names in new.owned.values() for name in names}
+        fields = dict(new.fields)
+        for number in (80, 443):
+            inside = f"{PORT}{number}/"
+            if any(name.startswith(inside) for name in owned):
+                fields.setdefault(f"{inside}port", number)
+            elif f"{inside}port" not in fields:
+                fields = {n: value for n, value in fields.items() if not n.startswith(inside)}
+        return super().change(key, replace(new, fields=fields))
 
 
 async def do(client: StoreClient, step: Step) -> Parcel:

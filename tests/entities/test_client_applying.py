@@ -221,3 +221,15 @@ async def test_applies_at_once_all_count(client: StoreClient) -> None:
     ]
     await asyncio.gather(*applies)
     assert len((await client.get(Parcel, "box")).spec.env) == 5
+
+
+async def test_an_element_somebody_else_has_a_part_of_stays_when_its_key_is_given_up(
+    client: StoreClient,
+) -> None:
+    await client.apply(Parcel.partial("box", ports=[80]), manager="ci")
+    udp = [{"op": "replace", "path": "/spec/ports/0/protocol", "value": "udp"}]
+    await client.patch(Parcel, "box", udp, manager="ann")
+    stored = await client.apply(Parcel.partial("box"), manager="ci")
+    assert [(port.port, port.protocol) for port in stored.spec.ports] == [(80, "udp")]
+    assert await client.managers(Parcel, "box") == {"ann": {"/spec/ports/80/protocol"}}
+    assert stored == await client.get(Parcel, "box")
