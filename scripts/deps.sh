@@ -4,7 +4,7 @@
 set -eu
 
 wanted="python3 python3-venv containerd runc nftables busybox-static runsc"
-[ "${1:-}" = test ] && wanted="$wanted iproute2 skopeo"
+[ "${1:-}" = test ] && wanted="$wanted iproute2 skopeo etcd-server etcd-client"
 # The runsc of Debian 12 itself lacks the systrap platform; its backport has it.
 oldest_runsc="0.0~20240701"
 

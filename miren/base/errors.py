@@ -12,6 +12,7 @@
     │   └── MissingRef        a reference names an entity that does not exist
     ├── DeadlineExceeded      it took longer than the caller would wait
     ├── Unavailable           the other side cannot be reached; nothing was done
+    │   └── StoreFull         the store has no room left; nothing was written
     ├── OutcomeUnknown        the other side went away while it worked: done or not, nobody knows
     ├── Compacted             that revision is no longer kept: list again
     ├── StoreReset            this is another store than before: list again
@@ -47,6 +48,7 @@ __all__ = [
     "Problem",
     "Refused",
     "RuntimeFailure",
+    "StoreFull",
     "StoreReset",
     "Unavailable",
     "Unimplemented",
@@ -186,6 +188,12 @@ class Unavailable(MirenError):
     """The other side cannot be reached, and surely did nothing."""
 
     code = "unavailable"
+
+
+class StoreFull(Unavailable):
+    """The store has no room left, and surely wrote nothing. It can still be read."""
+
+    code = "resource_exhausted"
 
 
 class OutcomeUnknown(MirenError):

@@ -54,6 +54,7 @@ _BY_CODE: Mapping[str, type[MirenError]] = {
     "permission_denied": errors.Refused,
     "deadline_exceeded": errors.DeadlineExceeded,
     "unavailable": errors.Unavailable,
+    "resource_exhausted": errors.StoreFull,
     "unknown": errors.OutcomeUnknown,
     "unimplemented": errors.Unimplemented,
     "out_of_range": errors.Compacted,

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import NewType, Protocol, Self
 
 __all__ = [
@@ -208,11 +209,18 @@ class LeaseStatus:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """`uuid` tells one store's history from another's; `compacted` is the newest revision lost."""
+    """`uuid` tells one store's history from another's; `compacted` is the newest revision lost.
+
+    `size` is what it takes up, in bytes, history included; `alarms` say, for people, what keeps it
+    from working as it should.
+    """
 
     uuid: str
     revision: int
     compacted: int
+    backend: str = ""
+    size: int = 0
+    alarms: tuple[str, ...] = ()
 
 
 class Store(Protocol):
@@ -307,5 +315,17 @@ class Store(Protocol):
         ...
 
     async def status(self) -> StoreStatus:
-        """Return the store's identity and revisions."""
+        """Return the store's identity, revisions and condition."""
+        ...
+
+    async def snapshot(self, path: Path) -> None:
+        """Write all of the store, as of one revision, to a new file in the backend's own form.
+
+        Others go on reading and writing. The file is complete or not there. Raises Refused where
+        `path` exists, Unimplemented for a store that has no such form.
+        """
+        ...
+
+    async def defragment(self) -> None:
+        """Give back the space that compaction left unused. Writes wait meanwhile."""
         ...
