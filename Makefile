@@ -4,10 +4,10 @@ SHELL := /bin/sh
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo up down test check fmt generate lock deps deps-demo venv soak bench-entities clean
+.PHONY: help demo up down test check fmt generate lock deps deps-demo venv soak bench-entities bench-store clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: deps-demo venv ## Run a real sandbox from a YAML file, show it, clean up
 	@$(BIN)/python scripts/demo.py
@@ -26,6 +26,9 @@ soak: deps venv ## Run the long versions of the tests
 
 bench-entities: venv ## Measure what the entity layer costs above what it stands on
 	@$(BIN)/python -m bench.entities
+
+bench-store: venv ## Measure what the stores cost, and what their watches bear
+	@$(BIN)/python -m bench.store
 
 check: venv ## Lint, types, layers, generated code; needs no special machine
 	@$(BIN)/ruff check --quiet .

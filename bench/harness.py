@@ -14,11 +14,15 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 7
@@ -27,32 +31,52 @@ _BUSY = 1.0  # load average of the last minute
 
 @dataclass(frozen=True)
 class Goal:
-    """What is compared: seconds of `mine` over seconds of `peer`, at most `bar`."""
+    """What is judged: the seconds that `mine` took over those of `peer`, at most `bar`.
+
+    With `at_least` it is the other way round, how many times as fast mine is, and the bar is the
+    least. Without a peer the bar is how many seconds mine may take.
+    """
 
     name: str
     bar: float
     mine: tuple[float, ...]
-    peer: tuple[float, ...]
+    peer: tuple[float, ...] = ()
+    at_least: bool = False
+
+    @property
+    def figures(self) -> list[float]:
+        """The rounds' own ratios, or what the rounds took where there is no peer."""
+        if not self.peer:
+            return list(self.mine)
+        ratios = [mine / peer for mine, peer in zip(self.mine, self.peer, strict=True)]
+        return [1 / ratio for ratio in ratios] if self.at_least else ratios
 
     @property
     def figure(self) -> float:
-        """The median of the rounds' own ratios."""
-        return statistics.median(a / b for a, b in zip(self.mine, self.peer, strict=True))
+        """The median of the rounds."""
+        return statistics.median(self.figures)
 
     @property
     def is_ok(self) -> bool:
-        return self.figure <= self.bar
+        return self.figure >= self.bar if self.at_least else self.figure <= self.bar
 
     def line(self, *, noisy: bool) -> str:
-        ratios = [a / b for a, b in zip(self.mine, self.peer, strict=True)]
+        figures = self.figures
         verdict = "noisy" if noisy else "ok" if self.is_ok else "short"
-        spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
+        if not self.peer:
+            told = [f"{seconds * 1000:.1f}" for seconds in (min(figures), max(figures), self.bar)]
+            spread, bar = f"{told[0]}-{told[1]}", told[2]
+            return f"{self.name:60} {_ms(self.mine):>6} ms ({spread}) bar {bar} ms {verdict}"
+        spread = f"{min(figures):.2f}-{max(figures):.2f}"
         times = f"{_ms(self.mine)} ms against {_ms(self.peer)} ms"
-        return f"{self.name:44} {self.figure:5.2f}x ({spread}, {times}) bar {self.bar}x {verdict}"
+        sign = ">= " if self.at_least else ""
+        ratio = f"{self.name:60} {self.figure:6.2f}x ({spread}, {times})"
+        return f"{ratio} bar {sign}{self.bar}x {verdict}"
 
 
 def _ms(seconds: tuple[float, ...]) -> str:
-    return f"{statistics.median(seconds) * 1000:.1f}"
+    found = statistics.median(seconds) * 1000
+    return f"{found:.1f}" if found >= 1 else f"{found:.3f}"
 
 
 @contextmanager
@@ -88,19 +112,31 @@ async def compare_async(
     *,
     mine: Callable[[], Awaitable[float]],
     peer: Callable[[], Awaitable[float]],
+    at_least: bool = False,
 ) -> Goal:
     """Run both in turns, as `compare` does."""
+    pairs = await in_turns(mine=mine, peer=peer)
+    return Goal(name, bar, tuple(a for a, _ in pairs), tuple(b for _, b in pairs), at_least)
+
+
+async def in_turns(
+    *,
+    mine: Callable[[], Awaitable[T]],
+    peer: Callable[[], Awaitable[T]],
+    rounds: int = ROUNDS,
+) -> list[tuple[T, T]]:
+    """Run both in turns, warmed up, and return what they return, round by round."""
     await mine()
     await peer()
     pairs = []
-    for number in range(ROUNDS):
+    for number in range(rounds):
         first, second = (mine, peer) if number % 2 else (peer, mine)
         with _quiet():
             one = await first()
         with _quiet():
             two = await second()
         pairs.append((one, two) if number % 2 else (two, one))
-    return Goal(name, bar, tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
+    return pairs
 
 
 def clock() -> float:
@@ -111,20 +147,37 @@ def load() -> float:
     return os.getloadavg()[0]
 
 
-def report(bench: str, goals: list[Goal], *, load_at_start: float, packages: list[str]) -> int:
-    """Print a line a goal, write the results, and return the exit code: 1 when one is short."""
+def report(
+    bench: str,
+    goals: list[Goal],
+    *,
+    load_at_start: float,
+    packages: list[str],
+    peers: Mapping[str, str] = MappingProxyType({}),
+    save: bool = True,
+) -> int:
+    """Print a line a goal, write the results, and return the exit code: 1 when one is short.
+
+    `packages` are this environment's, `peers` those of others, with their versions. Nothing is
+    written unless `save`.
+    """
     noisy = load_at_start > _BUSY
     for goal in goals:
         sys.stdout.write(goal.line(noisy=noisy) + "\n")
+    code = 0 if noisy or all(goal.is_ok for goal in goals) else 1
+    if not save:
+        return code
     rows = [
         {
             "goal": goal.name,
             "figure": round(goal.figure, 3),
+            "spread": [round(min(goal.figures), 3), round(max(goal.figures), 3)],
             "bar": goal.bar,
+            "bar_is": "least" if goal.at_least else "most",
             "ok": None if noisy else goal.is_ok,
             "rounds": len(goal.mine),
             "mine_ms": _spread(goal.mine),
-            "peer_ms": _spread(goal.peer),
+            **({"peer_ms": _spread(goal.peer)} if goal.peer else {}),
         }
         for goal in goals
     ]
@@ -134,16 +187,16 @@ def report(bench: str, goals: list[Goal], *, load_at_start: float, packages: lis
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "load": round(load_at_start, 2),
-        "packages": {name: version(name) for name in packages},
+        "packages": {**{name: version(name) for name in packages}, **peers},
     }
     RESULTS.mkdir(exist_ok=True)
     told = {"machine": machine, "noisy": noisy, "rows": rows}
     (RESULTS / f"{bench}.json").write_text(json.dumps(told, indent=2) + "\n")
-    return 0 if noisy or all(goal.is_ok for goal in goals) else 1
+    return code
 
 
 def _spread(seconds: tuple[float, ...]) -> dict[str, float]:
-    every = [round(second * 1000, 3) for second in seconds]
+    every = [round(second * 1000, 4) for second in seconds]
     return {"median": statistics.median(every), "min": min(every), "max": max(every)}
 
 

@@ -1,10 +1,10 @@
-"""Compile `miren/runtime/containerd/api.proto` into `gen/descriptors.py`.
+"""Compile every `api.proto` of Miren into the `gen/descriptors.py` beside it.
 
 The result holds the compiled description of the messages, not code, so it works with every
 protobuf release and nothing but this script needs the compiler (grpcio-tools, a dev tool).
 
-    python scripts/generate_protos.py            write it
-    python scripts/generate_protos.py --check    exit 1 when the committed file is stale
+    python scripts/generate_protos.py            write them
+    python scripts/generate_protos.py --check    exit 1 when a committed file is stale
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = ROOT / "miren/runtime/containerd/api.proto"
-TARGET = ROOT / "miren/runtime/containerd/gen/descriptors.py"
+PACKAGES = (ROOT / "miren/entities/store/etcd", ROOT / "miren/runtime/containerd")
 
 
 def compile_descriptors(source: Path) -> bytes:
@@ -55,17 +54,20 @@ def render(descriptors: bytes) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the module, or with `--check` only say whether it is up to date."""
-    text = render(compile_descriptors(SOURCE))
-    if "--check" not in arguments:
-        TARGET.write_text(text)
-        return 0
-    if TARGET.is_file() and TARGET.read_text() == text:
-        return 0
-    sys.stderr.write(
-        f"{TARGET.relative_to(ROOT)} is stale: run python scripts/generate_protos.py\n"
-    )
-    return 1
+    """Write the modules, or with `--check` only say which are not up to date."""
+    stale = 0
+    for package in PACKAGES:
+        text = render(compile_descriptors(package / "api.proto"))
+        target = package / "gen/descriptors.py"
+        if target.is_file() and target.read_text() == text:
+            continue
+        if "--check" in arguments:
+            name = target.relative_to(ROOT)
+            sys.stderr.write(f"{name} is stale: run python scripts/generate_protos.py\n")
+            stale = 1
+        else:
+            target.write_text(text)
+    return stale
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.effort import IS_SOAK
+from tests.etcd import Member, running_etcd
 from tests.soundness import Soundness, checking_stores
 
 # No deadlines: a slow machine is no failure. The default run repeats itself exactly, so that it
@@ -28,6 +29,13 @@ def soundness() -> Iterator[Soundness]:
     """Check every store that a client wrote to when it is closed."""
     with checking_stores() as checking:
         yield checking
+
+
+@pytest.fixture(scope="session")
+def shared_etcd() -> Iterator[Member]:
+    """One etcd for all tests that only need one; whoever hurts it heals it again."""
+    with running_etcd() as member:
+        yield member
 
 
 @pytest.fixture

@@ -17,16 +17,16 @@ __all__ = ["abandoned", "claim", "end_servers"]
 _OWNER = "owner"
 
 
-def claim(sort: str) -> Path:
+def claim(sort: str, *, within: Path | None = None) -> Path:
     """Make a folder of that sort; it is ours for as long as this process lives."""
-    folder = Path(tempfile.mkdtemp(prefix=sort))
+    folder = Path(tempfile.mkdtemp(prefix=sort, dir=within))
     (folder / _OWNER).write_text(str(os.getpid()))
     return folder
 
 
-def abandoned(sort: str) -> Iterator[Path]:
+def abandoned(sort: str, *, within: Path | None = None) -> Iterator[Path]:
     """Yield the folders of that sort whose owners are gone, their servers ended."""
-    for note in Path(tempfile.gettempdir()).glob(f"{sort}*/{_OWNER}"):
+    for note in (within or Path(tempfile.gettempdir())).glob(f"{sort}*/{_OWNER}"):
         owner = note.read_text()
         if owner.isdecimal() and not Path("/proc", owner).exists():
             end_servers(note.parent)

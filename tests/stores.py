@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any, Self
 
 from miren.base.errors import Unavailable
@@ -101,6 +102,12 @@ class Around:
     async def status(self) -> StoreStatus:
         await self.before("status")
         return await self.inner.status()
+
+    async def snapshot(self, path: Path) -> None:
+        await self.inner.snapshot(path)
+
+    async def defragment(self) -> None:
+        await self.inner.defragment()
 
     async def before(self, call: str) -> None:
         """Do what this kind of store does before each get, list, read, write, lease, status."""

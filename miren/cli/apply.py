@@ -117,7 +117,7 @@ def in_order(
                 refused.append(error)
         if len(waiting) == len(left):
             if otherwise is None:
-                raise placed(waiting[0][1], refused[0])
+                raise placed(waiting[0][1], refused[0]) from None
             for (place, document), reason in zip(waiting, refused, strict=True):
                 found[place] = otherwise(document, reason)
             break
@@ -125,16 +125,16 @@ def in_order(
     return [found[place] for place in sorted(found)]
 
 
-def placed(document: Document, error: MirenError) -> MirenError:
-    """Return what a server said of a document, with where that stands in its file."""
+def placed(document: Document, error: InvalidInput | Conflict | Refused) -> MirenError:
+    """Return an error of the same class that also says where the document stands in its file."""
     if isinstance(error, InvalidInput):
         return document.locate(error)
     at = document.position
     # Several reasons stand below each other.
     told = error.message.replace("\n", "\n  ")
     between = "\n  " if told != error.message else " "
-    error.message = f"{name_of(document.document)} ({at.file}:{at.line}):{between}{told}"
-    return error
+    message = f"{name_of(document.document)} ({at.file}:{at.line}):{between}{told}"
+    return type(error)(message, hint=error.hint, entity=error.entity)
 
 
 def request_of(
@@ -165,7 +165,7 @@ def _apply_all(
     def otherwise(document: Document, error: MissingRef) -> dict[str, Any]:
         # A dry run creates nothing that others could refer to, so this may well be right.
         if not creates:
-            raise placed(document, error)
+            raise placed(document, error) from None
         if options.output == "text":
             told = f"{name_of(document.document)} not checked (dry run): {error.message}"
             print(printable(told, keep="\n"))

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     def otherwise(document: Document, error: MissingRef) -> dict[str, Any]:
         # What it refers to may be among what would be created.
         if all(answer["action"] != "created" for answer in answers):
-            raise placed(document, error)
+            raise placed(document, error) from None
         return {"before": None, "entity": document.document, "action": "created"}
 
     is_coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")

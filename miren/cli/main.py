@@ -37,6 +37,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "schema": ("schema", "generate code from schema.yml, compare, import, export"),
     "image": ("image", "build or import images"),
     "server": ("server", "run the server, rotate its keys, or clean up after it"),
+    "store": ("store", "back up, move and look after what keeps the entities"),
     "debug": ("debug", "check the store, and repair it"),
     "version": ("version", "show the versions of client and server"),
 }
@@ -65,7 +66,9 @@ _ELSEWHERE: Mapping[str, str] = {
     "replace": "apply",
     "set": "patch",
     "dump": "export",
-    "backup": "export",
+    "backup": "store",
+    "snapshot": "store",
+    "restore": "store",
     "run": "apply",
     "ls": "get",
     "list": "get",

@@ -1,6 +1,7 @@
 """Run the server in the foreground, look after its keys, or clean up after it.
 
 miren server                      serve until SIGTERM; sandboxes stay when it stops
+miren server --store etcd         the same, with the entities in an etcd that the server runs
 miren server rotate-key           seal secrets with a new key, and those stored in the background
 miren server rotate-key --drop    drop the older keys once no secret needs them
 miren server purge                remove what a stopped server left on this host
@@ -10,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from pathlib import Path
 
 from miren.base import log
 from miren.base.errors import InvalidInput
+from miren.cli.configuration import add_places, add_store, config_of
 from miren.cli.connection import add_options, calls_to
-from miren.server.config import Config, load
 
 __all__ = ["configure", "run"]
 
@@ -23,17 +23,14 @@ __all__ = ["configure", "run"]
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("action", nargs="?", choices=("run", "purge", "rotate-key"), default="run")
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="a TOML file; the options stand above it"
-    )
-    parser.add_argument("--state-dir", metavar="FOLDER", help="what outlives the server")
-    parser.add_argument("--run-dir", metavar="FOLDER", help="where its socket is")
+    add_places(parser)
     parser.add_argument("--node-name", metavar="NAME", help="of this node (default: its host's)")
     parser.add_argument(
         "--runtime",
         choices=("containerd", "process"),
         help="what runs sandboxes; process isolates nothing and needs no root",
     )
+    add_store(parser)
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     parser.add_argument("--log-format", choices=("text", "json"))
     parser.add_argument(
@@ -51,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         raise InvalidInput("--drop goes with rotate-key")
     if options.data and options.action != "purge":
         raise InvalidInput("--data goes with purge")
-    config = _config(options)
+    config = config_of(options)
     log.configure(config.log.level, config.log.format)
     if options.action == "purge":
         from miren.server.purge import purge
@@ -82,16 +79,3 @@ def _sole(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
-
-
-def _config(options: argparse.Namespace) -> Config:
-    flags = {
-        "server.state_dir": options.state_dir,
-        "server.run_dir": options.run_dir,
-        "server.node_name": options.node_name,
-        "runtime.adapter": options.runtime,
-        "log.level": options.log_level,
-        "log.format": options.log_format,
-    }
-    given = {name: value for name, value in flags.items() if value is not None}
-    return load(options.config, flags=given)

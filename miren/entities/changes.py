@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast
 
 from miren.base.errors import Conflict, InvalidInput, Problem
@@ -17,7 +18,8 @@ from miren.entities.entity import Entity, Metadata, OwnerReference, Partial
 from miren.entities.guards import Guard
 from miren.entities.json_patch import patched_by_operations
 from miren.entities.keyed_lists import keyed, listed
-from miren.entities.merging import Managers, Merge, leaves, merge, merge_patch, take_over
+from miren.entities.merging import Managers, Merge, fields, merge, merge_patch, take_over
+from miren.entities.model import Model
 from miren.entities.reading import expand, read
 from miren.entities.secret_entities import kept
 from miren.entities.secret_places import has_secrets, keep_masked
@@ -31,6 +33,10 @@ Document = dict[str, Any]
 
 _PATCHABLE = ("labels", "annotations", "finalizers", "ownerReferences")
 _LABELS = ("labels", "annotations")
+#: What an update can write of the metadata.
+_WRITABLE = (*_LABELS, "finalizers", "owner_references")
+_writable = attrgetter(*_WRITABLE)
+_NOTHING: Document = {}
 _HINT = "spec, labels and annotations can"
 
 
@@ -48,13 +54,12 @@ class Change(Generic[E]):
 def updated(old: Stored[E], wanted: E, *, manager: str) -> Change[E]:
     """Return `old` with spec and writable metadata of `wanted`."""
     metadata = old.entity.metadata
-    names = ("labels", "annotations", "finalizers", "owner_references")
-    given = {name: getattr(wanted.metadata, name) for name in names}
-    written = {name: value for name, value in given.items() if value != getattr(metadata, name)}
-    if written:
-        metadata = old.entity.with_metadata(**written).metadata
-    new = old.entity.made_of(metadata=metadata, spec=wanted.spec)
-    return _taken_over(old, kept(new, old.entity), manager)
+    if wanted.metadata is not metadata:
+        pairs = zip(_WRITABLE, _writable(wanted.metadata), _writable(metadata), strict=True)
+        written = {name: value for name, value, known in pairs if value != known}
+        if written:
+            metadata = old.entity.with_metadata(**written).metadata
+    return _taken_over(old, metadata, wanted.spec, manager)
 
 
 def fresh(partial: Partial[E], *, manager: str) -> Change[E]:
@@ -65,7 +70,7 @@ def fresh(partial: Partial[E], *, manager: str) -> Change[E]:
     spec = _spec_of(partial)
     made = partial.type.from_document({"metadata": head, "spec": spec})
     wanted = _without_empty(given, keyed(partial.type.kind.spec, spec))
-    owned = frozenset(pointer for pointer, _ in leaves(wanted))
+    owned = fields(wanted)
     return Change(made, {manager: owned} if owned else {}, is_valid=True)
 
 
@@ -106,8 +111,7 @@ def patched(old: Stored[E], patch: Patch, *, manager: str) -> Change[E]:
     found = type(old.entity).from_document(
         {"metadata": document.get("metadata", {}), "spec": document.get("spec", {})}
     )
-    new = replace(old.entity, metadata=found.metadata, spec=found.spec)
-    return _taken_over(old, kept(new, old.entity), manager)
+    return _taken_over(old, found.metadata, found.spec, manager)
 
 
 def _merged(entity: Entity[Any, Any], before: Document, patch: Mapping[str, Any]) -> Document:
@@ -133,30 +137,36 @@ def _unpatchable(before: Document, after: Document) -> Iterator[Problem]:
             yield Problem("cannot be patched", ("metadata", part), hint=_HINT)
 
 
-def _taken_over(old: Stored[E], new: E, manager: str) -> Change[E]:
-    spec = difference(old.entity.spec, new.spec, old.clear["spec"], part="spec")
-    if spec.problems:
-        raise InvalidInput(spec.problems, entity=str(new))
-    if spec.model is not new.spec:
-        new = new.with_spec(spec.model)
-    labels = [(part, _shown(old.entity, part), _shown(new, part)) for part in _LABELS]
-    before = {part: was for part, was, now in labels if was != now}
-    after = {part: now for part, was, now in labels if was != now}
+def _taken_over(old: Stored[E], metadata: Metadata, spec: Model, manager: str) -> Change[E]:
+    """Return `old` with these parts, whose masks keep its secrets."""
+    entity = old.entity
+    if has_secrets(entity.kind):
+        spec = kept(entity.made_of(metadata=metadata, spec=spec), entity).spec
+    found = difference(entity.spec, spec, old.clear["spec"], part="spec")
+    new = entity.made_of(metadata=metadata, spec=found.model)
+    if found.problems:
+        raise InvalidInput(found.problems, entity=str(new))
     managers = old.sidecar.managers
-    if before or not spec.is_none:
-        model = new.kind.spec
+    if not found.is_none or metadata is not entity.metadata:
+        before, after = _labels_apart(entity.metadata, metadata)
+        model = entity.kind.spec
         managers = take_over(
             managers,
-            _without_empty(before, keyed(model, spec.before)),
-            _without_empty(after, keyed(model, spec.after)),
+            _without_empty(before, keyed(model, found.before)),
+            _without_empty(after, keyed(model, found.after)),
             manager=manager,
         )
-    return Change(new, managers, of_spec=spec)
+    return Change(new, managers, of_spec=found)
 
 
-def _shown(entity: Entity[Any, Any], part: str) -> Mapping[str, str]:
-    found: Mapping[str, str] = getattr(entity.metadata, part)
-    return found
+def _labels_apart(old: Metadata, new: Metadata) -> tuple[Document, Document]:
+    """Return the labels and annotations of both where they differ."""
+    if new is old:
+        return _NOTHING, _NOTHING
+    parts = [(part, getattr(old, part), getattr(new, part)) for part in _LABELS]
+    before = {part: was for part, was, now in parts if was != now}
+    after = {part: now for part, was, now in parts if was != now}
+    return before, after
 
 
 def _managed(entity: Entity[Any, Any], *, defaults: bool) -> Document:
@@ -188,6 +198,8 @@ def _spec_of(partial: Partial[E]) -> Any:
 
 def _without_empty(metadata: Mapping[str, Any], spec: Any) -> Document:
     """Return both parts; an empty one is no field, so it is left out."""
+    if not metadata:
+        return {"spec": spec} if spec else {}
     for part in _LABELS:
         if metadata.get(part) and not isinstance(metadata[part], Mapping):
             raise InvalidInput([Problem("must be a mapping", ("metadata", part))])

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from miren.entities import keys
-from miren.entities.attributes import Attribute, attributes, values_at
+from miren.entities.attributes import attributes, values_at
 from miren.entities.kinds import Kind, Kinds, Scope
 from miren.entities.references import Pointer, pointers, reference_attributes
 
@@ -40,15 +40,14 @@ def derive(kind: Kind, document: Mapping[str, Any], kinds: Kinds) -> Derived:
     project, name = metadata.get("project", ""), metadata["name"]
     found: list[str] = []
     unique: dict[str, str] = {}
-    for attribute in _valued(kind):
-        options, dotted = attribute.options, attribute.dotted
-        for value in values_at(document, attribute.path):
-            if options.indexed:
-                found.append(keys.index_key(kind, dotted, value, project, name))
-            if options.unique is not None:
-                where = project if options.unique == "project" else ""
-                key = keys.unique_key(kind, dotted, where, value)
-                unique[key] = f"{dotted} {value!r} is taken by another {kind.singular}"
+    for source in _sources(kind):
+        for value in values_at(document, source.path):
+            if source.indexed:
+                found.append(keys.index_key(kind, source.dotted, value, project, name))
+            if source.unique is not None:
+                where = project if source.unique == "project" else ""
+                key = keys.unique_key(kind, source.dotted, where, value)
+                unique[key] = f"{source.dotted} {value!r} is taken by another {kind.singular}"
     refers = _NONE
     if reference_attributes(kind):
         refers = {
@@ -68,17 +67,24 @@ def has_same_keys(kind: Kind, document: Mapping[str, Any], before: Mapping[str, 
     for name in ("ownerReferences", "deletionTimestamp"):
         if metadata.get(name) != old.get(name):
             return False
-    return all(
-        document.get(part, _EMPTY).get(top) == before.get(part, _EMPTY).get(top)
-        for part, top in _tops(kind)
-    )
+    for part, tops in _tops(kind):
+        new, known = document.get(part, _EMPTY), before.get(part, _EMPTY)
+        if new is not known:
+            for top in tops:
+                if new.get(top) != known.get(top):
+                    return False
+    return True
 
 
 @cache
-def _tops(kind: Kind) -> tuple[tuple[str, str], ...]:
-    """Return the attributes of spec and status in which there is something that makes keys."""
-    found = (*_valued(kind), *reference_attributes(kind))
-    return tuple(sorted({(attribute.path[0], attribute.path[1]) for attribute in found}))
+def _tops(kind: Kind) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the attributes of spec and of status in which there is something that makes keys."""
+    paths = [each.path for each in _sources(kind)]
+    paths += (each.path for each in reference_attributes(kind))
+    return tuple(
+        (part, tuple(sorted({path[1] for path in paths if path[0] == part})))
+        for part in ("spec", "status")
+    )
 
 
 def is_project(kind: Kind) -> bool:
@@ -86,11 +92,25 @@ def is_project(kind: Kind) -> bool:
     return (kind.domain, kind.name) == PROJECT and kind.scope is Scope.CLUSTER
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """An attribute whose values make keys with the entity."""
+
+    path: tuple[str, ...]
+    dotted: str
+    indexed: bool
+    unique: str | None
+
+
 @cache
-def _valued(kind: Kind) -> tuple[Attribute, ...]:
-    """Return the attributes whose values make keys with the entity."""
+def _sources(kind: Kind) -> tuple[_Source, ...]:
     return tuple(
-        attribute
+        _Source(
+            attribute.path,
+            attribute.dotted,
+            attribute.options.indexed,
+            attribute.options.unique,
+        )
         for attribute in attributes(kind)
         if (attribute.options.indexed or attribute.options.unique)
         and not attribute.options.session

@@ -6,7 +6,7 @@ same objects, and only what differs is validated, written down and compared with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
@@ -24,6 +24,8 @@ from miren.entities.secrets import REVEALING
 __all__ = ["Difference", "difference", "misfit", "unwritable"]
 
 Plain = dict[str, Any]
+
+_PLAIN = frozenset({str, int, bool})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,33 +59,41 @@ def difference(old: Model, new: Model, known: Mapping[str, Any], *, part: str) -
     kind = type(old)
     if type(new) is not kind:
         return Difference(old, {}, {}, {}, (misfit(new, kind, part),))
+    wires = wire_names(kind)
+    if new.__dict__.keys() != old.__dict__.keys():
+        return Difference(old, {}, {}, {}, tuple(_misnamed(old, new, part)))
+    others = [name for name, value in new.__dict__.items() if value is not old.__dict__[name]]
     try:
-        names, alike = _differing(old, new)
+        given = _dumped(new, others)
+        written = _differing(old, new, known, {name: given.get(wires[name]) for name in others})
+        read = _read(old, new, written, known)
+    except (ValidationError, _Refused) as error:
+        found = error.errors() if isinstance(error, ValidationError) else error.found
+        return Difference(old, {}, {}, {}, problems_of(kind, found, (part,)))
     except (TypeError, ValueError) as error:
         return Difference(old, {}, {}, {}, (unwritable(error, part),))
-    if not names:
+    if not read:
         return Difference(old, {}, {}, known)
-    if alike:
-        # What reads the same is the old one: it is of the right types, and nobody changes it.
-        new = new.model_copy(update={name: getattr(old, name) for name in alike})
-    wires = {wire_names(kind)[name]: name for name in names}
-    before = {wire: known[wire] for wire in wires if wire in known}
-    try:
-        after = _dumped(new, names)
-        written = {wire: orjson.dumps(after.get(wire)) for wire in wires}
-    except (TypeError, ValueError) as error:
-        return Difference(new, {}, {}, {}, (unwritable(error, part),))
-    whole = {**{wire: value for wire, value in known.items() if wire not in wires}, **after}
-    try:
-        model = _read(new, wires, written, whole)
-    except ValidationError as error:
-        return Difference(new, {}, {}, {}, problems_of(kind, error.errors(), (part,)))
-    except _Refused as error:
-        return Difference(new, {}, {}, {}, problems_of(kind, error.found, (part,)))
-    if model is not new:
-        after = _dumped(model, names)  # an int where a float belongs is written as one
-        whole |= after
+    # What says the same stays: it is of the right types, and nobody changes it.
+    model = old.model_copy(update=read)
+    changed = [wires[name] for name in read]
+    if all(_is_same(value, new.__dict__[name]) for name, value in read.items()):
+        after = {wire: given[wire] for wire in changed if wire in given}
+    else:
+        after = _dumped(model, read)  # an int where a float belongs is written as one
+    before = {wire: known[wire] for wire in changed if wire in known}
+    whole = {**known, **after}
+    for wire in before.keys() - after.keys():
+        del whole[wire]
     return Difference(model, before, after, whole)
+
+
+def _misnamed(old: Model, new: Model, part: str) -> Iterator[Problem]:
+    """Yield a problem for each attribute that only one of two models of one type has."""
+    for name in new.__dict__.keys() - old.__dict__.keys():
+        yield Problem(f"unknown attribute {name!r}", (part, name))
+    for name in old.__dict__.keys() - new.__dict__.keys():
+        yield Problem(f"attribute {name!r} is missing", (part, name))
 
 
 def misfit(model: object, kind: type[Model], part: str) -> Problem:
@@ -98,28 +108,38 @@ def unwritable(error: Exception, part: str) -> Problem:
     return Problem(told, (part,))
 
 
-def _differing(old: Model, new: Model) -> tuple[set[str], set[str]]:
-    """Return the attributes that differ, and those that are others but say the same.
+def _differing(old: Model, new: Model, known: Mapping[str, Any], given: Plain) -> dict[str, bytes]:
+    """Return which attributes of `new`, of those `given` as plain data, differ, with their JSON.
 
-    Python takes `True` for 1 and a text for an enum: what it takes for equal is compared as JSON.
+    They are compared as JSON: Python takes `True` for 1 and a text for an enum.
     """
+    wires = wire_names(type(old))
+    found = {}
+    for name, plain in given.items():
+        json = _bytes(plain)
+        if json != _bytes(known.get(wires[name])):
+            found[name] = json
     before, after = old.__dict__, new.__dict__
-    others = {name for name, value in after.items() if value is not before[name]}
-    alike = {name for name in others if after[name] == before[name]}
-    if alike:
-        was, now = _dumped(old, alike), _dumped(new, alike)
-        if _bytes(was) != _bytes(now):
-            alike -= {
-                name
-                for wire, name in ((wire_names(type(old))[name], name) for name in alike)
-                if _bytes(was.get(wire)) != _bytes(now.get(wire))
-            }
-    return others - alike, alike
+    if all(_are_plain(before[name], after[name]) for name in found):
+        return {name: json for name, json in found.items() if before[name] != after[name]}
+    # `known` may be older than the model, and lack a default that came since.
+    was = _dumped(old, found)
+    return {name: json for name, json in found.items() if json != _bytes(was.get(wires[name]))}
 
 
-def _dumped(model: Model, names: set[str]) -> Plain:
+def _is_same(one: object, other: object) -> bool:
+    """Return whether both are surely written alike."""
+    return one is other or (_are_plain(one, other) and one == other)
+
+
+def _are_plain(one: object, other: object) -> bool:
+    """Return whether both are of one type of which only what is equal is written alike."""
+    return type(one) is type(other) and type(one) in _PLAIN
+
+
+def _dumped(model: Model, names: Iterable[str]) -> Plain:
     return model.model_dump(
-        mode="json", exclude_none=True, include=names, context=REVEALING, warnings=False
+        mode="json", exclude_none=True, include=set(names), context=REVEALING, warnings=False
     )
 
 
@@ -134,25 +154,31 @@ class _Refused(Exception):
 
 
 def _read(
-    new: Model, wires: Mapping[str, str], written: Mapping[str, bytes], whole: Plain
-) -> Model:
-    """Return the model as reading its plain data gives it.
+    old: Model, new: Model, written: Mapping[str, bytes], known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the attributes that differ as reading their JSON gives them.
 
-    Only what differs is read, unless somebody wrote validators.
+    Only these are read, unless somebody wrote validators, which may look at all and change it.
     """
     kind = type(new)
-    if _has_validators(kind):
-        return kind.model_validate_json(orjson.dumps(whole), strict=True)
+    if written and _has_validators(kind):
+        wires = wire_names(kind)
+        news = {wires[name]: orjson.Fragment(json) for name, json in written.items()}
+        new = kind.model_validate_json(orjson.dumps({**known, **news}), strict=True)
+        plain = _dumped(new, new.__dict__)
+        given = {name: plain.get(wire) for name, wire in wires.items()}
+        return {name: new.__dict__[name] for name in _differing(old, new, known, given)}
     read: dict[str, Any] = {}
     wrong: list[ErrorDetails] = []
-    for wire, name in wires.items():
+    for name, json in written.items():
         try:
-            read[name] = _reader(kind, name).validate_json(written[wire], strict=True)
+            read[name] = _reader(kind, name).validate_json(json, strict=True)
         except ValidationError as error:
+            wire = wire_names(kind)[name]
             wrong += ({**each, "loc": (wire, *each["loc"])} for each in error.errors())
     if wrong:
         raise _Refused(wrong)
-    return new.model_copy(update=read)
+    return read
 
 
 @cache

@@ -345,11 +345,11 @@ class Entity(Generic[S, T]):
         given = {name: _metadata_value(name, value) for name, value in changes.items()}
         return self.made_of(metadata=self.metadata.model_copy(update=given))
 
-    def made_of(self, *, metadata: Metadata, spec: Model | None = None) -> Self:
+    def made_of(self, *, metadata: Metadata, spec: Any = None) -> Self:
         """Return a copy of other parts, which must be of the kind's own types."""
         return type(self)(
             metadata,
-            self.spec if spec is None else cast("Any", spec),
+            self.spec if spec is None else spec,
             self.status,
             self.conditions,
             self.observed_generation,

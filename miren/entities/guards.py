@@ -7,9 +7,10 @@ reason without a second round trip, and without guessing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TypeVar
 
 from miren.base.errors import (
     AlreadyExists,
@@ -22,7 +23,20 @@ from miren.base.errors import (
 from miren.entities.keys import name_in
 from miren.entities.store.api import Compare, Get, KeyValue, Operation
 
-__all__ = ["Blocked", "Guard", "Moved", "NoProject", "Reason", "operations", "refusal"]
+__all__ = [
+    "Blocked",
+    "Guard",
+    "Moved",
+    "NoProject",
+    "Reason",
+    "operations",
+    "refusal",
+    "repeated",
+]
+
+T = TypeVar("T")
+
+_ATTEMPTS = 10
 
 
 class Reason(IntEnum):
@@ -71,6 +85,21 @@ class NoProject(MissingRef):
 
 class Blocked(Conflict):
     """It cannot go yet: others still refer to it by references that are unset first."""
+
+
+async def repeated(
+    once: Callable[[], Awaitable[T]], *, when: tuple[type[MirenError], ...] = (Moved,)
+) -> T:
+    """Return what `once` returns, which reads and writes, and is refused if it moved in between.
+
+    Then it is done anew, ten times at most; the last refusal is raised.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await once()
+        except when:
+            continue
+    return await once()
 
 
 def operations(guards: Iterable[Guard]) -> list[Operation]:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from miren.base.errors import Conflict, InvalidInput, Problem
+from miren.base.errors import Conflict, InvalidInput
 
 __all__ = ["patched_by_operations"]
 
@@ -48,4 +48,4 @@ def patched_by_operations(
 
 
 def _refuse(number: int, message: str) -> None:
-    raise InvalidInput([Problem(f"operation {number}: {message}", (number,))])
+    raise InvalidInput(f"operation {number}: {message}")

@@ -18,6 +18,9 @@ from miren.entities.reading import Child, children
 
 __all__ = ["keyed", "listed"]
 
+_MAPPING = (dict, Mapping)  # whether something is a dict is quicker to tell
+_KEYS = (str, int)
+
 
 @dataclass(frozen=True, slots=True)
 class _Member:
@@ -36,13 +39,13 @@ def keyed(model: type[Model], value: object) -> Any:
 
     Parts without keyed lists are the very same objects as before.
     """
-    if not isinstance(value, Mapping) or not _has_keyed(model):
+    if not isinstance(value, _MAPPING) or not _has_keyed(model):
         return value
-    members = _members(model)
-    return {
-        name: _keyed(members[name], item) if name in members else item
-        for name, item in value.items()
-    }
+    result = dict(value)
+    for name, member in _keyed_members(model):
+        if name in result:
+            result[name] = _keyed(member, result[name])
+    return result
 
 
 def listed(
@@ -69,18 +72,19 @@ def listed(
 
 def _keyed(member: _Member, item: object) -> Any:
     child, element = member.child, member.element
-    if not member.holds_keyed:
-        return item
     if element is None:
         return keyed(child.model, item)
-    if child.keyed and isinstance(item, dict | Mapping):
+    if child.keyed and isinstance(item, _MAPPING):
         return {name: _keyed(element, value) for name, value in item.items()}
     if not isinstance(item, list | tuple) or member.key is None:
         return item
     names = [_name(member, value) for value in item]
     if None in names or len(set(names)) != len(names):
         return item
-    return {name: _keyed(element, value) for name, value in zip(names, item, strict=True)}
+    return {
+        name: _keyed(element, value) if element.holds_keyed else value
+        for name, value in zip(names, item, strict=True)
+    }
 
 
 def _listed(member: _Member, item: object, held: Container[str], pointer: str) -> Any:
@@ -108,10 +112,10 @@ def _named(member: _Member, name: str, value: object, *, is_held: bool) -> objec
 
 
 def _name(member: _Member, element: object) -> str | None:
-    if not isinstance(element, Mapping) or member.key is None:
+    if not isinstance(element, _MAPPING) or member.key is None:
         return None
     value = element.get(member.key, member.default)
-    return str(value) if isinstance(value, str | int) else None
+    return str(value) if isinstance(value, _KEYS) else None
 
 
 @cache
@@ -152,6 +156,12 @@ def _members(model: type[Model]) -> Mapping[str, _Member]:
         wire: _member(child, *keys.get(wire, (None, None, False)))
         for wire, child in children(model).items()
     }
+
+
+@cache
+def _keyed_members(model: type[Model]) -> tuple[tuple[str, _Member], ...]:
+    """Return the attributes with a keyed list at any depth."""
+    return tuple((wire, each) for wire, each in _members(model).items() if each.holds_keyed)
 
 
 def _member(

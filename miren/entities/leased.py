@@ -10,9 +10,10 @@ does not count: the uid tells.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 import orjson
 from pydantic import ValidationError
@@ -37,6 +38,7 @@ __all__ = [
     "index_keys_of",
     "read_shown",
     "shown",
+    "shown_to_many",
 ]
 
 E = TypeVar("E", bound=Entity[Any, Any])
@@ -129,6 +131,17 @@ def completed(entity: E, stored: Iterable[KeyValue] = ()) -> E:
 def shown(kind: type[E], stored: KeyValue, held: Iterable[KeyValue] = ()) -> E:
     """Return a stored entity as it is shown, with the session attributes of its name."""
     return completed(decode(kind, stored), held)
+
+
+def shown_to_many(kind: type[E], stored: KeyValue, held: Collection[KeyValue] = ()) -> E:
+    """Return what `shown` does; watches that deliver the same change share one entity."""
+    found: E = shown(kind, stored, held) if held else _shown_alone(cast("Any", kind), stored)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _shown_alone(kind: type[Any], stored: KeyValue) -> Any:
+    return shown(kind, stored)
 
 
 async def read_shown(

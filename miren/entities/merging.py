@@ -22,6 +22,7 @@ __all__ = [
     "Managers",
     "Merge",
     "changed_leaves",
+    "fields",
     "is_same",
     "leaves",
     "merge",
@@ -32,6 +33,9 @@ __all__ = [
 Document = dict[str, Any]
 Managers = Mapping[str, frozenset[str]]
 Leaves = Mapping[str, object]
+
+_SCALARS = frozenset({str, int, bool, float})
+_MAPPING = (dict, Mapping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,9 @@ def merge(
     field when a field that another manager owns would change, unless `force`, which takes the
     field over.
     """
-    mine = dict(leaves(wanted))
+    mine = _leaves(wanted)
     others = {name: owned for name, owned in managers.items() if name != manager}
-    contested = _contested(dict(leaves(stored if shown is None else shown)), others, mine)
+    contested = _contested(_leaves(stored if shown is None else shown), others, mine)
     if contested and not force:
         raise Conflict(
             "\n".join(f"{field} is managed by {name!r}" for field, name in contested),
@@ -88,14 +92,13 @@ def take_over(managers: Managers, old: Document, new: Document, *, manager: str)
 
     What it changed is its own now; what it removed is nobody's.
     """
-    before, after = dict(leaves(old)), dict(leaves(new))
+    before, after = _leaves(old), _leaves(new)
     changed = _differing(before, after)
     set_now = changed & after.keys()
     known = managers.get(manager, frozenset())
-    if set_now <= known and changed - set_now <= changed - known:
-        others = (owned for name, owned in managers.items() if name != manager)
-        if all(map(changed.isdisjoint, others)):
-            return managers  # all of it is this manager's already
+    others = (owned for name, owned in managers.items() if name != manager)
+    if changed & known == set_now and all(map(changed.isdisjoint, others)):
+        return managers  # all of it is this manager's already, and what is gone is nobody's
     rest = {name: owned - changed for name, owned in managers.items()}
     mine = rest.get(manager, frozenset()) | set_now
     return _without_empty({**rest, manager: mine})
@@ -103,15 +106,13 @@ def take_over(managers: Managers, old: Document, new: Document, *, manager: str)
 
 def changed_leaves(old: Document, new: Document) -> frozenset[str]:
     """Return the fields that differ."""
-    return _differing(dict(leaves(old)), dict(leaves(new)))
+    return _differing(_leaves(old), _leaves(new))
 
 
 def _differing(before: Leaves, after: Leaves) -> frozenset[str]:
-    return frozenset(
-        pointer
-        for pointer in before.keys() | after.keys()
-        if not is_same(before.get(pointer), after.get(pointer))
-    )
+    gone = [at for at, value in before.items() if value is not None and at not in after]
+    others = [at for at, value in after.items() if not is_same(before.get(at), value)]
+    return frozenset((*others, *gone))
 
 
 def is_same(one: object, other: object) -> bool:
@@ -144,25 +145,30 @@ def merge_patch(document: object, patch: object) -> Any:
 
 def leaves(document: object, pointer: str = "") -> Iterator[tuple[str, object]]:
     """Yield (JSON pointer, value) of every field; an empty map is a field of its own."""
-    found: list[tuple[str, object]] = []
     if isinstance(document, Mapping) and document:
-        _collect(document, pointer, found)
-    elif pointer:
-        found.append((pointer, document))
-    return iter(found)
+        return iter(_leaves(document, pointer).items())
+    return iter([(pointer, document)] if pointer else ())
 
 
-def _collect(
-    document: Mapping[str, object], pointer: str, found: list[tuple[str, object]]
-) -> None:
+def fields(document: Mapping[str, object]) -> frozenset[str]:
+    """Return the JSON pointers of every field of a document."""
+    return frozenset(_leaves(document))
+
+
+def _leaves(document: Mapping[str, object], pointer: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    _collect(document, pointer, found)
+    return found
+
+
+def _collect(document: Mapping[str, object], pointer: str, found: dict[str, object]) -> None:
     for key, value in document.items():
         step = escaped(key) if "~" in key or "/" in key else key
-        # Most values are texts: asking whether one is a mapping is slow for what is none.
-        is_text = type(value) is str
-        if not is_text and value and isinstance(value, dict | Mapping):
+        # Most values are scalars: asking whether one is a mapping is slow for what is none.
+        if value and type(value) not in _SCALARS and isinstance(value, _MAPPING):
             _collect(value, f"{pointer}/{step}", found)
         else:
-            found.append((f"{pointer}/{step}", value))
+            found[f"{pointer}/{step}"] = value
 
 
 def _without_empty(managers: Mapping[str, Iterable[str]]) -> Managers:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import orjson
@@ -50,8 +51,7 @@ async def owned(new: E, old: Entity[Any, Any] | None, store: Store, kinds: Kinds
 
     The target of a new reference becomes an owner; that of one that is gone is none any more.
     """
-    owns_none = not any(each.options.owner for each in attributes(new.kind))
-    if owns_none or (old is not None and old.spec == new.spec):
+    if not _names_owners(new.kind) or (old is not None and old.spec == new.spec):
         return new
     after = _owning(new, kinds)
     before = {} if old is None else _owning(old, kinds)
@@ -72,6 +72,12 @@ async def owned(new: E, old: Entity[Any, Any] | None, store: Store, kinds: Kinds
             if all(owner.uid != uid for owner in owners):
                 owners.append(_reference(pointer, uid))
     return new.with_metadata(owner_references=tuple(owners))
+
+
+@cache
+def _names_owners(kind: Kind) -> bool:
+    """Return whether there are `owner: true` references in a kind."""
+    return any(each.options.owner for each in attributes(kind))
 
 
 def _reference(pointer: Pointer, uid: str) -> OwnerReference:
@@ -98,6 +104,8 @@ async def owner_guards(
 
     Raises InvalidInput for owners that cannot own it, MissingRef for those that do not exist.
     """
+    if not new.metadata.owner_references:
+        return ()
     known = {owner.uid for owner in old.metadata.owner_references} if old else set()
     added = [owner for owner in new.metadata.owner_references if owner.uid not in known]
     if not added:

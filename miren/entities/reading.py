@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import orjson
 from pydantic import ValidationError
@@ -19,6 +19,8 @@ __all__ = ["children", "closest", "expand", "problems_of", "read"]
 
 M = TypeVar("M", bound=Model)
 Path = tuple[str | int, ...]
+
+_MAPPING = (dict, Mapping)  # whether something is a dict is quicker to tell
 
 #: Where a path stands in a file: its value, or (True) the key it is given under.
 Locate = Callable[[Path, bool], Position | None]
@@ -46,17 +48,20 @@ def read(model: type[M], value: object, *, path: Path = (), locate: Locate | Non
 
 def expand(model: type[Model], value: object) -> object:
     """Return `value` with every shorthand written out and attributes by their wire names."""
-    if not isinstance(value, dict | Mapping):
+    if not isinstance(value, _MAPPING):
         if model.__shorthand__ is None or isinstance(value, list | tuple) or value is None:
             return value
         return {wire_names(model)[model.__shorthand__]: value}
-    known, names = children(model), spellings(model)
-    result: dict[str, object] = {}
-    for key, item in value.items():
-        name = names.get(key, key)
-        child = known.get(name)
-        is_done = child is None or child.is_plain
-        result[name] = item if is_done else _expand_child(cast("Child", child), item)
+    known = children(model)
+    result: dict[str, object]
+    if value.keys() <= known.keys():
+        result = dict(value)
+    else:
+        names = spellings(model)
+        result = {names.get(key, key): item for key, item in value.items()}
+    for name, child in _not_plain(model):
+        if name in result:
+            result[name] = _expand_child(child, result[name])
     return result
 
 
@@ -111,6 +116,12 @@ def children(model: type[Model]) -> Mapping[str, Child]:
         for (name, wire) in wire_names(model).items()
         for info in (model.model_fields[name],)
     }
+
+
+@cache
+def _not_plain(model: type[Model]) -> tuple[tuple[str, Child], ...]:
+    """Return the attributes in which there can be something to expand."""
+    return tuple((wire, child) for wire, child in children(model).items() if not child.is_plain)
 
 
 def _child(annotation: Any, metadata: Iterable[object] = ()) -> Child:

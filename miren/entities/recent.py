@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
+from miren.entities.entity import Entity
 from miren.entities.writes import Stored
 
 __all__ = ["Recent"]
@@ -33,6 +34,17 @@ class Recent:
         self._stored.move_to_end(key)
         if len(self._stored) > self._most:
             self._stored.popitem(last=False)
+
+    def adopt(self, key: str, entity: Entity[Any, Any]) -> None:
+        """Keep this very object as what is known of the key, if it is that version.
+
+        What is made of it can then be told from it by looking at few objects.
+        """
+        known = self._stored.get(key)
+        if known is None or type(known.entity) is not type(entity):
+            return
+        if known.entity.metadata.resource_version == entity.metadata.resource_version:
+            self._stored[key] = known.with_entity(entity)
 
     def drop(self, key: str) -> None:
         """Forget a key."""

@@ -23,7 +23,7 @@ from miren.entities.client import (
 from miren.entities.entity import Entity
 from miren.entities.kinds import Kind, Kinds, Scope
 from miren.entities.labels import matches, requirements
-from miren.entities.leased import shown
+from miren.entities.leased import shown_to_many
 from miren.entities.reading import closest
 from miren.entities.references import Pointer, pointers, reference_attributes
 from miren.entities.store.api import Bookmark as StoreBookmark
@@ -169,8 +169,8 @@ def events_of(change: Revision | StoreBookmark, selector: Selector[E]) -> Iterat
         yield Bookmark(change.revision)
         return
     for event in change.events:
-        old = shown(selector.kind, event.previous) if event.previous else None
-        new = shown(selector.kind, event.current) if event.current else None
+        old = shown_to_many(selector.kind, event.previous) if event.previous else None
+        new = shown_to_many(selector.kind, event.current) if event.current else None
         meant = meaning(old, new, change.revision, selector)
         if meant is not None:
             yield meant

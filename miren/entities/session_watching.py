@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from miren.entities import keys
 from miren.entities.client import Bookmark, Event
 from miren.entities.entity import Entity
-from miren.entities.leased import shown
+from miren.entities.leased import shown_to_many
 from miren.entities.selecting import Selector, meaning
 from miren.entities.store.api import Bookmark as StoreBookmark
 from miren.entities.store.api import KeyRange, KeyValue, Revision, Store, StoreEvent
@@ -79,9 +79,9 @@ class SessionWatch(Generic[E]):
         for who in sorted(entities.keys() | whose):
             held: Mapping[str, KeyValue] = self._held.get(who, {})
             old, new = await self._versions(who, entities.get(who), revision)
-            was = None if old is None else shown(self._selector.kind, old, held.values())
+            was = None if old is None else shown_to_many(self._selector.kind, old, held.values())
             held = self._apply(who, sessions)
-            now = None if new is None else shown(self._selector.kind, new, held.values())
+            now = None if new is None else shown_to_many(self._selector.kind, new, held.values())
             if who not in entities and was == now:
                 continue  # another lease, or what was held of an entity that is gone
             meant = meaning(was, now, revision, self._selector)

@@ -15,37 +15,26 @@ have of it: others may hold by now what it held. `lost` is set then, and `set` a
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
-from miren.base.errors import (
-    Conflict,
-    InvalidInput,
-    NotFound,
-    OutcomeUnknown,
-    Refused,
-    Unavailable,
-)
+from miren.base.errors import Conflict, InvalidInput, NotFound, Refused
 from miren.entities import keys
 from miren.entities.entity import Entity
 from miren.entities.kinds import Scope
 from miren.entities.leased import completed
 from miren.entities.records import decode
 from miren.entities.session_changes import Known, SessionChange, checked_names, checked_values
-from miren.entities.store.api import Get, KeyRange, Lease, Store
+from miren.entities.store.api import Get, KeyRange, Store
+from miren.entities.store.keeping import KeptLease, kept_lease
 from miren.entities.unstored import session_attributes
 
 __all__ = ["Reader", "Session", "open_session"]
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
-log = logging.getLogger(__name__)
-
 _ATTEMPTS = 10
-_CLOSING_SECONDS = 5.0
 
 
 class Reader(Protocol):
@@ -74,37 +63,17 @@ async def open_session(reader: Reader, *, holder: str, ttl: float) -> AsyncItera
     """
     if not holder:
         raise InvalidInput("a session needs a holder", hint="name who speaks, the node say")
-    granted = asyncio.get_running_loop().time()
-    lease = await reader.store.grant(ttl)
-    lasts = (await reader.store.lease(lease)).ttl
-    session = Session(reader, lease, holder=holder, ttl=lasts)
-    # In no TaskGroup: what breaks the lease must not cancel the body, which `lost` tells instead.
-    keeping = asyncio.create_task(session.keep_alive(granted), name=f"session of {holder}")
-    try:
-        yield session
-    finally:
-        keeping.cancel()
-        await asyncio.wait([keeping])
-        await _give_up(reader.store, lease, holder)
-
-
-async def _give_up(store: Store, lease: Lease, holder: str) -> None:
-    try:
-        async with asyncio.timeout(_CLOSING_SECONDS):
-            await store.revoke(lease)
-    except NotFound:
-        pass  # it has ended already, and said so
-    except (Unavailable, OutcomeUnknown, TimeoutError) as error:
-        log.warning("the session of %s ends only when its time is over: %s", holder, error)
+    async with kept_lease(reader.store, ttl, name=f"the session of {holder}") as lease:
+        yield Session(reader, lease, holder=holder)
 
 
 class Session:
     """The right to hold session attributes. Made by `client.session`."""
 
-    def __init__(self, reader: Reader, lease: Lease, *, holder: str, ttl: float) -> None:
+    def __init__(self, reader: Reader, lease: KeptLease, *, holder: str) -> None:
         self.holder = holder
-        self.ttl = ttl
-        self.lost = asyncio.Event()
+        self.ttl = lease.ttl
+        self.lost = lease.lost
         self._reader = reader
         self._lease = lease
 
@@ -130,39 +99,6 @@ class Session:
         gone = checked_names(kind.kind, attributes) or tuple(session_attributes(kind.kind))
         return await self._change(kind, name, project, {}, gone)
 
-    async def keep_alive(self, since: float) -> None:
-        """Keep the lease, which began at `since`, from ending; once that fails it is lost."""
-        try:
-            why = await self._beat(since)
-        except Exception:
-            self._lose("keeping it alive broke")
-            raise
-        self._lose(why)
-
-    async def _beat(self, since: float) -> str:
-        """Return why the lease cannot be kept alive any more."""
-        clock = asyncio.get_running_loop()
-        pause = self.ttl / 3
-        while True:
-            await asyncio.sleep(pause)
-            begun = clock.time()
-            try:
-                async with asyncio.timeout_at(since + self.ttl):
-                    await self._reader.store.keep_alive(self._lease)
-            except NotFound:
-                return "the store has ended it"
-            except (Unavailable, OutcomeUnknown, TimeoutError) as error:
-                left = since + self.ttl - clock.time()
-                if left <= 0:
-                    return f"the store is away: {error}"
-                pause = min(self.ttl / 10, left)
-            else:
-                since, pause = begun, self.ttl / 3
-
-    def _lose(self, why: str) -> None:
-        self.lost.set()
-        log.warning("the session of %s is lost: %s", self.holder, why)
-
     def _refused(self) -> Refused:
         return Refused(
             f"the session of {self.holder} is lost",
@@ -185,7 +121,7 @@ class Session:
             if known is None:
                 await self._reader.get(kind, name, project=project)  # says what there is instead
                 continue
-            change = SessionChange(known, self.holder, self.ttl, self._lease)
+            change = SessionChange(known, self.holder, self.ttl, self._lease.lease)
             operations = change.operations(wanted, gone)
             if not operations:
                 return completed(known.entity, known.held)
@@ -194,7 +130,7 @@ class Session:
                     change.guards(), [*operations, Get(known.range)]
                 )
             except NotFound:
-                self._lose("the store has ended it")
+                self._lease.lose("the store has ended it")
                 raise self._refused() from None
             if result.succeeded:
                 return completed(known.entity, result.reads[-1])

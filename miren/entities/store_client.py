@@ -21,26 +21,27 @@ from miren.base.ids import new_uid
 from miren.entities import deleting, keys
 from miren.entities.admission import admit
 from miren.entities.changes import Change, applied, fresh, patched, updated
-from miren.entities.client import Patch, Propagation
+from miren.entities.client import Listing, Patch, Propagation, Selection
 from miren.entities.derived import is_project
 from miren.entities.entity import Entity, Partial
-from miren.entities.guards import Blocked, Guard, NoProject, Reason
+from miren.entities.guards import Blocked, Guard, NoProject, Reason, repeated
 from miren.entities.leased import completed, held_at
 from miren.entities.owners import owned, owner_guards
 from miren.entities.recent import Recent
 from miren.entities.records import Sidecar, decode
 from miren.entities.secret_entities import kept, opened
 from miren.entities.store.api import Compare, Get, KeyRange, KeyValue
-from miren.entities.store_reader import StoreReader
-from miren.entities.writes import Moved, Stored, Write, commit
+from miren.entities.store_reader import MISSING, StoreReader
+from miren.entities.unstored import bound_attributes, session_attributes
+from miren.entities.validating import blank_status
+from miren.entities.writes import Moved, Stored, Write, commit, is_removed
 
 __all__ = ["StoreClient"]
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
-_ATTEMPTS = 10
-#: What a new entity says of itself beside its project.
-_GIVEN = ("name", "labels", "annotations", "finalizers", "owner_references")
+#: What a new entity says of itself.
+_GIVEN = ("name", "project", "labels", "annotations", "finalizers", "owner_references")
 
 
 class _Nothing(Exception):
@@ -52,6 +53,34 @@ class StoreClient(StoreReader):
     """See `Client`. `now` and `rng` are given by simulations, so that runs repeat."""
 
     recent: Recent = field(default_factory=Recent, repr=False, compare=False)
+
+    async def get(
+        self,
+        kind: type[E],
+        name: str,
+        *,
+        project: str | None = None,
+        revision: int = 0,
+        default: Any = MISSING,
+    ) -> Any:
+        """Return one entity; see `Client.get`."""
+        found = await super().get(kind, name, project=project, revision=revision, default=default)
+        if found is not default:
+            self._adopt(kind, (found,))
+        return found
+
+    async def list(
+        self,
+        kind: type[E],
+        selection: Selection = Selection(),  # noqa: B008  # frozen: one for all is right
+        *,
+        limit: int = 0,
+        token: str = "",
+    ) -> Listing[E]:
+        """Return entities at one revision; see `Client.list`."""
+        found = await super().list(kind, selection, limit=limit, token=token)
+        self._adopt(kind, found.items)
+        return found
 
     async def create(self, entity: E, *, dry_run: bool = False) -> E:
         """Store a new entity; see `Client.create`."""
@@ -98,23 +127,21 @@ class StoreClient(StoreReader):
                 refused: MirenError | None = error  # told below, if it is new indeed
         else:
             refused = None
-        for attempt in range(_ATTEMPTS):
+
+        async def once() -> E:
             old = await self._find(partial.type, partial.name, project)
+            if old is None:
+                if refused is not None and not isinstance(refused, AlreadyExists):
+                    raise refused
+                return await self._create(fresh(partial, manager=manager), dry_run=dry_run)
+            clear = self._opened(old)
+            change = applied(clear, partial, manager=manager, force=force)
             try:
-                if old is None:
-                    if refused is not None and not isinstance(refused, AlreadyExists):
-                        raise refused
-                    made = fresh(partial, manager=manager)
-                    return await self._create(made, dry_run=dry_run)
-                clear = self._opened(old)
-                change = applied(clear, partial, manager=manager, force=force)
                 return await self._write(change, clear, dry_run=dry_run)
             except _Nothing:
-                return await self._shown(cast("Stored[E]", old).entity)
-            except (Moved, AlreadyExists):
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+                return await self._shown(old.entity)
+
+        return await repeated(once, when=(Moved, AlreadyExists))
 
     async def patch(
         self,
@@ -212,17 +239,16 @@ class StoreClient(StoreReader):
         dry_run: bool = False,
     ) -> E:
         """Write what `change` makes of whatever is stored; read again if that moved meanwhile."""
-        for attempt in range(_ATTEMPTS):
+
+        async def once() -> E:
             old = await self._get_stored(*who)
+            clear = self._opened(old)
             try:
-                clear = self._opened(old)
                 return await self._write(change(clear), clear, dry_run=dry_run)
             except _Nothing:
                 return await self._shown(old.entity)
-            except Moved:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+
+        return await repeated(once)
 
     async def _find(self, kind: type[E], name: str, project: str | None) -> Stored[E] | None:
         where = self._project(kind, project)
@@ -258,17 +284,22 @@ class StoreClient(StoreReader):
         return bool(page.items)
 
     async def _create(self, made: Change[E], *, dry_run: bool) -> E:
-        entity = made.entity
-        new = type(entity)(entity.metadata, entity.spec, entity.kind.status()).with_metadata(
-            **{name: getattr(entity.metadata, name) for name in _GIVEN},
-            project=self._project(type(entity), entity.project),
-            uid=new_uid(self.rng),
-            generation=1,
-            creation_timestamp=self.now(),
-            deletion_timestamp=None,
-            resource_version="",
+        entity, given = made.entity, made.entity.metadata
+        if not made.is_valid:  # nobody has looked at it
+            named = {name: getattr(given, name) for name in _GIVEN}
+            given = entity.with_metadata(**named).metadata
+        metadata = given.model_copy(
+            update={
+                "project": self._project(type(entity), given.project),
+                "uid": new_uid(self.rng),
+                "generation": 1,
+                "creation_timestamp": self.now(),
+                "deletion_timestamp": None,
+                "resource_version": "",
+            }
         )
-        change = replace(made, entity=new)
+        new = type(entity)(metadata, entity.spec, blank_status(entity.kind.status))
+        change = Change(new, made.managers, made.guards, is_valid=made.is_valid)
         try:
             return await self._write(change, None, dry_run=dry_run)
         except NoProject:
@@ -292,35 +323,37 @@ class StoreClient(StoreReader):
             new = cast("E", mutator(new, before))
         new = kept(new, before)
         new = await owned(new, before, self.store, self.kinds)
-        of_spec = change.of_spec if new.spec is change.entity.spec else None
-        is_valid = change.is_valid and new.spec is change.entity.spec
-        write = Write(
+        held = await self._held(new) if is_removed(new) else ()
+        write = self._made(new, old, change, held)
+        admit(new, before, write.news)
+        guards = (*change.guards, *await owner_guards(new, before, self.store, self.kinds))
+        try:
+            return await self._commit(write, guards, dry_run=dry_run)
+        except Blocked:
+            # Somebody's reference has to be unset first: it stays until that is done.
+            waiting = self._made(deleting.held_by(new, deleting.UNSET), old, change)
+            return await self._commit(waiting, guards, dry_run=dry_run)
+
+    def _made(
+        self, new: E, old: Stored[E] | None, change: Change[E], held: Sequence[KeyValue] = ()
+    ) -> Write[E]:
+        """Return the write of `new`, which is what a change says, or what was made of that."""
+        is_same = new.spec is change.entity.spec  # whatever is known of the spec still holds
+        return Write(
             new,
             old,
             change.managers,
             self.kinds,
             self.keyring,
-            of_spec=of_spec,
-            is_valid=is_valid,
+            of_spec=change.of_spec if is_same else None,
+            is_valid=change.is_valid and is_same,
+            held=held,
         )
-        admit(new, before, write.news)
-        guards = await owner_guards(new, before, self.store, self.kinds)
-        write.more = (*change.guards, *guards)
-        try:
-            return await self._commit(write, dry_run)
-        except Blocked:
-            # Somebody's reference has to be unset first: it stays until that is done.
-            held = deleting.held_by(new, deleting.UNSET)
-            waiting = Write(held, old, change.managers, self.kinds, self.keyring)
-            waiting.more = write.more
-            return await self._commit(waiting, dry_run)
 
-    async def _commit(self, write: Write[E], dry_run: bool) -> E:
+    async def _commit(self, write: Write[E], guards: Sequence[Guard], *, dry_run: bool) -> E:
         if write.changes_nothing:
             raise _Nothing
-        if write.removes:
-            write.held = await self._held(write.new)
-        result = await commit(self.store, write, dry_run=dry_run)
+        result = await commit(self.store, write, more=guards, dry_run=dry_run)
         if dry_run:
             return await self._shown(write.shown_dry())
         stored = write.stored_at(result.revision)
@@ -329,6 +362,13 @@ class StoreClient(StoreReader):
         else:
             self.recent.put(write.key, stored)
         return write.shown(stored.entity, result)
+
+    def _adopt(self, kind: type[E], read: Sequence[E]) -> None:
+        """Keep these as what the next write is compared with: it is mostly made of them."""
+        if session_attributes(kind.kind) or bound_attributes(kind.kind):
+            return  # they show more than is stored
+        for entity in read:
+            self.recent.adopt(keys.entity_key(kind.kind, entity.project, entity.name), entity)
 
     async def _shown(self, entity: E) -> E:
         """Return an entity that was not written as it would be read."""
@@ -341,4 +381,6 @@ class StoreClient(StoreReader):
 
 
 def _is_of(stored: Entity[Any, Any], entity: Entity[Any, Any]) -> bool:
-    return stored.revision == entity.revision and stored.uid == entity.uid
+    mine, other = stored.metadata, entity.metadata
+    is_at = mine.resource_version == other.resource_version or stored.revision == entity.revision
+    return is_at and mine.uid == other.uid

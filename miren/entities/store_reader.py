@@ -41,14 +41,15 @@ from miren.entities.tokens import Token
 from miren.entities.unstored import session_attributes
 from miren.entities.versioned_store import VersionedStore
 
-__all__ = ["StoreReader"]
+__all__ = ["MISSING", "StoreReader"]
 
 log = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
 _ROOT = Actor("root", is_admin=True)
-_MISSING = cast("Any", object())
+#: Stands for no default.
+MISSING = cast("Any", object())
 _Held = Mapping[tuple[str, str], Sequence[KeyValue]]
 _PAGE = 100  # entries read at least for a limited list, of which some may not match
 
@@ -90,14 +91,14 @@ class StoreReader:
         *,
         project: str | None = None,
         revision: int = 0,
-        default: Any = _MISSING,
+        default: Any = MISSING,
     ) -> Any:
         """Return one entity; see `Client.get`."""
         where = self._project(kind, project)
         found = await read_shown(self.store, kind, where, name, revision=revision)
         if found is not None:
             return found
-        if default is not _MISSING:
+        if default is not MISSING:
             return default
         if revision:
             who = f"{kind.kind.singular}/{name}"

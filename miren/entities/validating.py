@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -21,7 +22,7 @@ from miren.entities.model import Model
 from miren.entities.reading import problems_of
 from miren.entities.secrets import REVEALING
 
-__all__ = ["Draft", "drafted"]
+__all__ = ["Draft", "blank_status", "drafted"]
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
@@ -52,24 +53,22 @@ def drafted(
     `of_spec` is the difference between the two specs, where that is known already; with `is_valid`
     the spec is written down and not read again. Raises InvalidInput with every problem.
     """
+    kind = new.kind
     if is_valid:
         of_spec = Difference(new.spec, {}, {}, _written(new.spec))
-    spec = of_spec or _part(
-        new.spec, None if old is None else old.spec, known, "spec", new.kind.spec
-    )
+    spec = of_spec or _part(new.spec, old.spec if old else None, known, "spec", kind.spec)
     same_status = old is not None and new.has_status_of(old)
-    status = (
-        Difference(new.status, {}, {}, {})
-        if same_status
-        else _part(
-            new.status, None if old is None else old.status, known, "status", new.kind.status
-        )
-    )
+    if same_status:
+        status = Difference(new.status, {}, {}, {})
+    elif old is None and _is_constant(kind.status) and new.status is _blank(kind.status).model:
+        status = _blank(kind.status)
+    else:
+        status = _part(new.status, old.status if old else None, known, "status", kind.status)
     if spec.problems or status.problems:
         raise InvalidInput((*spec.problems, *status.problems), entity=str(new))
     document: dict[str, Any] = {
-        "apiVersion": new.kind.api_version,
-        "kind": new.kind.name,
+        "apiVersion": kind.api_version,
+        "kind": kind.name,
         "metadata": _metadata(new, old, known),
         "spec": spec.whole,
     }
@@ -82,6 +81,22 @@ def drafted(
         return Draft(new, document, document, has_new_spec=True)
     news = {"spec": spec.after, "status": status.after}
     return Draft(new, document, news, has_new_spec=not spec.is_none)
+
+
+def blank_status(kind: type[Model]) -> Model:
+    """Return the status of which nothing is said yet, mostly the very same one."""
+    return _blank(kind).model if _is_constant(kind) else kind()
+
+
+@cache
+def _is_constant(kind: type[Model]) -> bool:
+    """Return whether a status of which nothing is said is always the same."""
+    return not any(info.default_factory for info in kind.model_fields.values())
+
+
+@cache
+def _blank(kind: type[Model]) -> Difference:
+    return _part(kind(), None, {}, "status", kind)
 
 
 def _part(

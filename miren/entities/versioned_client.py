@@ -27,7 +27,7 @@ from miren.entities.client import (
     Selection,
 )
 from miren.entities.entity import Entity, Partial
-from miren.entities.guards import Moved
+from miren.entities.guards import repeated
 from miren.entities.kinds import Kinds
 from miren.entities.merging import Managers
 from miren.entities.records import Sidecar
@@ -39,7 +39,6 @@ __all__ = ["VersionedClient"]
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
-_ATTEMPTS = 10
 _MISSING = cast("Any", object())
 
 
@@ -204,15 +203,13 @@ class VersionedClient:
                     kind, name, patch, project=project, manager=manager, dry_run=dry_run
                 ),
             )
-        for attempt in range(_ATTEMPTS):
+
+        async def once() -> E:
             old: E = await self.get(kind, name, project=project)
             new = patched(Stored(old, Sidecar(), b""), patch, manager=manager).entity
-            try:
-                return await self.update(new, manager=manager, dry_run=dry_run)
-            except Moved:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+            return await self.update(new, manager=manager, dry_run=dry_run)
+
+        return await repeated(once)
 
     async def delete(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import orjson
@@ -166,6 +167,14 @@ class VersionedStore:
     async def status(self) -> StoreStatus:
         """Return the store's identity and revisions; see `Store.status`."""
         return await self.inner.status()
+
+    async def snapshot(self, path: Path) -> None:
+        """Write all of the store to a file, as it is stored; see `Store.snapshot`."""
+        await self.inner.snapshot(path)
+
+    async def defragment(self) -> None:
+        """Give unused space back; see `Store.defragment`."""
+        await self.inner.defragment()
 
 
 def _upgraded_entity(value: bytes, kind: Kind, kinds: Kinds, keyring: Keyring | None) -> bytes:

@@ -21,7 +21,7 @@ from miren.entities.kinds import Kinds, Scope
 from miren.entities.leased import completed, guards_of, index_keys_of
 from miren.entities.merging import Managers
 from miren.entities.records import Sidecar, encode, stored_document
-from miren.entities.references import Pointer, misspelt
+from miren.entities.references import Pointer, misspelt, reference_attributes
 from miren.entities.sealing import seal_document
 from miren.entities.secret_entities import masked
 from miren.entities.secret_places import has_secrets
@@ -39,7 +39,7 @@ from miren.entities.store.api import (
 from miren.entities.unstored import bound_attributes, session_attributes, without_unstored
 from miren.entities.validating import drafted
 
-__all__ = ["Moved", "Stored", "Write", "commit"]
+__all__ = ["Moved", "Stored", "Write", "commit", "is_removed"]
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
@@ -62,6 +62,13 @@ class Stored(Generic[E]):
         """Return what was just stored, whose document is at hand and need not be read again."""
         stored = cls(entity, sidecar, value)
         stored.__dict__["document"] = document  # where `cached_property` keeps it
+        return stored
+
+    def with_entity(self, entity: E) -> Stored[E]:
+        """Return this with an equal entity, which others hold too."""
+        stored = Stored(entity, self.sidecar, self.value)
+        if "document" in self.__dict__:
+            stored.__dict__["document"] = self.document
         return stored
 
     @cached_property
@@ -89,13 +96,10 @@ class Write(Generic[E]):
 
     Both entities come with their secrets in the clear; `new`, as it is kept here, is masked, and
     counts a generation more where its spec differs. `of_spec` says how it differs, where somebody
-    knows; `is_valid` that a new one was read just now; `derives_again` finds keys that should be
-    there and are not. Raises InvalidInput for what could not be read again: nobody checks what
-    `model_copy` makes.
+    knows; `is_valid` that a new one was read just now; `held` what is held of one that is removed;
+    `derives_again` finds keys that should be there and are not. Raises InvalidInput for what could
+    not be read again: nobody checks what `model_copy` makes.
     """
-
-    #: Guards beside those that follow from the entity itself.
-    more: Sequence[Guard] = ()
 
     def __init__(
         self,
@@ -107,12 +111,18 @@ class Write(Generic[E]):
         *,
         of_spec: Difference | None = None,
         is_valid: bool = False,
+        held: Sequence[KeyValue] = (),
         derives_again: bool = False,
     ) -> None:
         self.kind = new.kind
+        #: Where the entity is stored.
+        self.key = keys.entity_key(new.kind, new.project, new.name)
+        #: Whether this write ends the entity.
+        self.removes = is_removed(new)
         self.old = old
         self._kinds = kinds
-        self.held: Sequence[KeyValue] = ()  # what is held of an entity that is removed
+        self._held: frozenset[str] = old.sidecar.derived if old else frozenset()
+        self._held_in_sessions = held
         self._keyring = keyring
         before = old.entity if old else None
         known = old.clear if old else {}
@@ -120,10 +130,10 @@ class Write(Generic[E]):
         self.document = self._sealed(draft.document)
         self._generation = self._count(has_new_spec=draft.has_new_spec)
         self.value = encode(self.document)
-        self.news = encode(draft.news)
+        self.news = self.value if draft.news is self.document else encode(draft.news)
         self.new: E = masked(draft.entity)
         self._derived = self._derive(again=derives_again)
-        self._sidecar = Sidecar(managers, self._derived.keys, new.kind.version)
+        self._sidecar = self._beside(managers)
         self._check()
 
     def _sealed(self, clear: dict[str, Any]) -> dict[str, Any]:
@@ -151,14 +161,23 @@ class Write(Generic[E]):
             return self.old.document
         return stored_document(self.old.entity, self._keyring, self.old.value)
 
-    def _at(self, entity: E, revision: int | None = None) -> E:
-        """Return an entity with its generation and, once it is stored, its revision."""
-        changes: dict[str, object] = {}
-        if entity.metadata.generation != self._generation:
-            changes["generation"] = self._generation
+    def _at(self, revision: int | None = None) -> E:
+        """Return the entity with its generation and, once it is stored, its revision."""
+        changes: dict[str, object] = {"generation": self._generation}
         if revision is not None:
             changes["resource_version"] = str(revision)
-        return entity.with_metadata(**changes) if changes else entity
+        # Both are as reading gives them, so they are not read again.
+        return self.new.made_of(metadata=self.new.metadata.model_copy(update=changes))
+
+    def _beside(self, managers: Managers) -> Sidecar:
+        """Return what lies beside the entity: the very same as before where nothing changes."""
+        derived, version = self._derived.keys, self.kind.version
+        if self.old is not None:
+            known = self.old.sidecar
+            is_same = known.managers is managers and known.derived is derived
+            if is_same and known.version == version:
+                return known
+        return Sidecar(managers, derived, version)
 
     def _derive(self, *, again: bool) -> Derived:
         """Return what is derived; of what did not change, what is there, unless `again`."""
@@ -170,9 +189,10 @@ class Write(Generic[E]):
         return derive(self.kind, self.document, self._kinds)
 
     def _check(self) -> None:
-        problems = tuple(misspelt(self.new.kind, self.document, self._kinds))
-        if problems:
-            raise InvalidInput(problems, entity=str(self.new))
+        if reference_attributes(self.kind):
+            problems = tuple(misspelt(self.kind, self.document, self._kinds))
+            if problems:
+                raise InvalidInput(problems, entity=str(self.new))
         count, size = len(self._derived.keys), len(self.value)
         if count > _MOST_DERIVED:
             raise InvalidInput(
@@ -188,11 +208,6 @@ class Write(Generic[E]):
             )
 
     @property
-    def removes(self) -> bool:
-        """Whether this write ends the entity."""
-        return self.new.is_deleting and not self.new.metadata.finalizers
-
-    @property
     def changes_nothing(self) -> bool:
         """Whether all of it is stored already."""
         if self.old is None or self.removes:
@@ -206,43 +221,33 @@ class Write(Generic[E]):
     @property
     def has_all_derived(self) -> bool:
         """Whether what lies beside the entity is what this write would put there."""
-        known = self.old.sidecar if self.old else None
-        return known is not None and (known.managers, known.derived) == (
-            self._sidecar.managers,
-            self._sidecar.derived,
+        known, mine = self.old.sidecar if self.old else None, self._sidecar
+        if known is mine:
+            return True
+        return known is not None and (
+            (known.managers, known.derived) == (mine.managers, mine.derived)
         )
 
     def shown_dry(self) -> E:
         """Return the entity as it would be stored."""
-        return self._at(self.new)
+        return self._at()
 
     def stored_at(self, revision: int) -> Stored[E]:
         """Return what this write stored, when it was done at `revision`."""
-        entity = self._at(self.new, revision)
-        return Stored.written(entity, self._sidecar, self.value, self.document)
-
-    @cached_property
-    def _held(self) -> frozenset[str]:
-        return self.old.sidecar.derived if self.old else frozenset()
+        return Stored.written(self._at(revision), self._sidecar, self.value, self.document)
 
     # -- guards ----------------------------------------------------------------------------
 
     @cached_property
     def guards(self) -> tuple[Guard, ...]:
-        """What must still hold."""
-        mine = (self._own_guard(), *self.more)
-        return (*mine, *self._removal_guards()) if self.removes else (*mine, *self._new_guards())
-
-    @cached_property
-    def key(self) -> str:
-        """Where the entity is stored."""
-        return keys.entity_key(self.kind, self.new.project, self.new.name)
+        """What must still hold of what follows from the entity itself."""
+        rest = self._removal_guards() if self.removes else self._new_guards()
+        return (self._own_guard(), *rest)
 
     def _own_guard(self) -> Guard:
-        key = self.key
         if self.old is None:
-            return Guard(Reason.EXISTS, Compare.absent(key))
-        return Guard(Reason.MOVED, Compare.unchanged(key, self.old.entity.revision))
+            return Guard(Reason.EXISTS, Compare.absent(self.key))
+        return Guard(Reason.MOVED, Compare.unchanged(self.key, self.old.entity.revision))
 
     def _new_guards(self) -> list[Guard]:
         kind = self.new.kind
@@ -274,7 +279,9 @@ class Write(Generic[E]):
             Guard(reason, Compare.empty(keys.references_range(kind, project, name, rule)))
             for reason, rule in ((Reason.RESTRICTED, "restrict"), (Reason.UNSET, "unset"))
         ]
-        found += (Guard(Reason.MOVED, each) for each in guards_of(self.new, self.held))
+        found += (
+            Guard(Reason.MOVED, each) for each in guards_of(self.new, self._held_in_sessions)
+        )
         if is_project(kind):
             found += [
                 Guard(Reason.CONTENTS, Compare.empty(keys.entity_range(other, name)))
@@ -291,7 +298,10 @@ class Write(Generic[E]):
         wanted = frozenset[str]() if self.removes else self._derived.keys
         gone: list[Operation] = [Delete(KeyRange.key(key)) for key in sorted(self._held - wanted)]
         if self.removes:
-            gone += (Delete(KeyRange.key(key)) for key in index_keys_of(self.new, self.held))
+            gone += (
+                Delete(KeyRange.key(key))
+                for key in index_keys_of(self.new, self._held_in_sessions)
+            )
             both = (self.key, keys.sidecar_key(kind, project, name))
             own = [Delete(KeyRange.key(key)) for key in both]
             return [*own, *gone, *map(Delete, self._session_ranges())]
@@ -319,12 +329,20 @@ def _reference_guard(pointer: Pointer) -> Guard:
     return Guard(Reason.REFERENCE, Compare.exists(key), words)
 
 
-async def commit(store: Store, write: Write[E], *, dry_run: bool = False) -> TransactionResult:
+def is_removed(entity: Entity[Any, Any]) -> bool:
+    """Return whether writing this ends the entity."""
+    return entity.is_deleting and not entity.metadata.finalizers
+
+
+async def commit(
+    store: Store, write: Write[E], *, more: Sequence[Guard] = (), dry_run: bool = False
+) -> TransactionResult:
     """Run the write and return what the store said; raise what its guards say when refused.
 
-    A dry run checks every guard in the same way, writes nothing, and leaves the revision alone.
+    It is guarded by `more` beside its own guards. A dry run checks every guard in the same way,
+    writes nothing, and leaves the revision alone.
     """
-    guards = write.guards
+    guards = (*write.guards, *more)
     result = await store.transact(
         [guard.compare for guard in guards],
         () if dry_run else write.then(),

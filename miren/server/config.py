@@ -13,17 +13,19 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NewType, get_args, get_origin, get_type_hints
 
 from miren.base.errors import InvalidInput, Problem
 from miren.base.suggestions import closest
 
 __all__ = [
     "Config",
+    "Endpoints",
     "LogConfig",
     "RuntimeConfig",
     "SecretsConfig",
     "ServerConfig",
+    "StoreConfig",
     "default_config_path",
     "load",
 ]
@@ -66,12 +68,27 @@ class ServerConfig:
     node_name: str = field(default_factory=_node_name)
 
 
+#: Addresses of one cluster; a text holds them with commas between.
+Endpoints = NewType("Endpoints", tuple[str, ...])
+
+
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
-    """What keeps the entities."""
+    """What keeps the entities. Without a backend it is what the state folder has, else SQLite.
 
-    backend: Literal["sqlite", "memory"] = "sqlite"
+    With endpoints it is the etcd there, of which a store has the keys below `etcd_prefix`; backend
+    etcd without endpoints is an etcd that the server runs itself.
+    """
+
+    backend: Literal["sqlite", "memory", "etcd"] | None = None
     durability: Literal["full", "relaxed"] = "full"
+    etcd_endpoints: Endpoints = Endpoints(())
+    etcd_prefix: str = "/miren"
+    etcd_ca_file: Path | None = None
+    etcd_cert_file: Path | None = None
+    etcd_key_file: Path | None = None
+    etcd_user: str = ""
+    etcd_password_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +177,24 @@ def load(
         found |= _from_environment(name, env)
         found |= _from_flags(name, flags or {})
         made[name] = kind(**_values(name, kind, found, problems))
-    if not problems and made["secrets"].key_file and made["secrets"].key_command:
-        problems.append(Problem("excludes secrets.key_command", ("secrets", "key_file")))
+    if not problems:
+        problems += _contradictions(made["secrets"], made["store"])
     if problems:
         raise InvalidInput(problems)
     return Config(**made)
+
+
+def _contradictions(secrets: SecretsConfig, store: StoreConfig) -> list[Problem]:
+    found = []
+    if secrets.key_file and secrets.key_command:
+        found.append(Problem("excludes secrets.key_command", ("secrets", "key_file")))
+    if bool(store.etcd_cert_file) != bool(store.etcd_key_file):
+        found.append(Problem("goes with store.etcd_key_file", ("store", "etcd_cert_file")))
+    if bool(store.etcd_user) != bool(store.etcd_password_file):
+        found.append(Problem("goes with store.etcd_password_file", ("store", "etcd_user")))
+    if not store.etcd_prefix.startswith("/"):
+        found.append(Problem("must begin with a slash", ("store", "etcd_prefix")))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,13 +267,16 @@ def _values(
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
-    return get_args(hint) if get_origin(hint) is Literal else ()
+    for each in (hint, *get_args(hint)):  # a choice, or one that may be left out
+        if get_origin(each) is Literal:
+            return get_args(each)
+    return ()
 
 
 def _words(hint: Any) -> str:
     if choices := _choices(hint):
         return f"one of {', '.join(choices)}"
-    if hint == tuple[str, ...]:
+    if hint in (tuple[str, ...], Endpoints):
         return "a list of texts"
     return "a path" if hint in (Path, Path | None) else "a text"
 
@@ -252,6 +285,8 @@ def _convert(hint: Any, value: object) -> Any:
     """Return `value` as the hint says, or None when it cannot be."""
     if hint == tuple[str, ...]:
         return _vector(value)
+    if hint is Endpoints:
+        return _vector(value.replace(",", " ") if isinstance(value, str) else value)
     choices = _choices(hint)
     if not isinstance(value, str) or (choices and value not in choices):
         return None

@@ -9,6 +9,8 @@ from miren.base.errors import Refused, Unavailable
 from miren.rpc.calls import Calls
 from miren.server.config import Config
 from miren.server.runtimes import instance_of
+from miren.server.stores.locking import owning
+from miren.server.stores.managed import stop_all
 
 __all__ = ["purge"]
 
@@ -16,10 +18,19 @@ __all__ = ["purge"]
 async def purge(config: Config, *, data: bool) -> list[str]:
     """Remove containers, network and containerd of this instance; with `data` all state too.
 
+    An etcd of the server's own is stopped; without `data` its data stays, as the other stores' do.
+
     Whichever runtime made them: the folders tell. Returns a line for what was removed; raises
     Refused while the server runs.
     """
     await asyncio.to_thread(_refuse_running, config)
+    if not await asyncio.to_thread(config.server.state_dir.exists):
+        return await _purge(config, data=data)
+    with owning(config.server.state_dir):
+        return await _purge(config, data=data)
+
+
+async def _purge(config: Config, *, data: bool) -> list[str]:
     state, run = config.server.state_dir, config.server.run_dir
     done: list[str] = []
     if await asyncio.to_thread((state / "containerd").exists):
@@ -30,6 +41,8 @@ async def purge(config: Config, *, data: bool) -> list[str]:
         done.append(f"removed the containers and the network of instance {instance}")
     if await asyncio.to_thread((state / "containers").exists):
         done += await _purge_processes(config)
+    if await stop_all(state / "etcd"):
+        done.append("stopped the store's etcd" + ("" if data else "; its data stays"))
     for folder in (state, run) if data else ():
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         done.append(f"removed {folder}")

@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -30,8 +31,7 @@ from miren.entities.gen.compute import NodePhase, NodeStatus
 from miren.entities.kinds import Kinds
 from miren.entities.plugins import load_schemas
 from miren.entities.store.api import Store
-from miren.entities.store.memory import MemoryStore
-from miren.entities.store.sqlite import SQLiteStore
+from miren.entities.store.holding import HeldStore
 from miren.entities.store_client import StoreClient
 from miren.entities.upgrading import upgrading
 from miren.entities.versioned_client import VersionedClient
@@ -48,6 +48,11 @@ from miren.server.services.admin import AdminService
 from miren.server.services.entities import EntityService
 from miren.server.services.keys import KeyService
 from miren.server.services.logs import LogService
+from miren.server.services.stores import StoreService
+from miren.server.stores.choosing import Choice, choice_of
+from miren.server.stores.locking import owning
+from miren.server.stores.moving import Mover
+from miren.server.stores.opening import serving_store
 
 __all__ = ["run", "serving"]
 
@@ -55,26 +60,44 @@ log = logging.getLogger(__name__)
 
 
 async def run(config: Config) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in work and return."""
+    """Serve until SIGTERM or SIGINT, then finish what is in work and return.
+
+    When the store has moved, all parts are put together anew, over the new one.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with serving(config):
+    with owning(config.server.state_dir):
+        while not stop.is_set():
+            config = await _serve(config, stop)
+    log.info("stopping; sandboxes stay")
+
+
+async def _serve(config: Config, stop: asyncio.Event) -> Config:
+    """Serve until `stop`, or until the store has moved; return the configuration for going on."""
+    moved: asyncio.Future[Choice] = asyncio.get_running_loop().create_future()
+    async with serving(config, moved=moved):
         log.info("serving", extra={"socket": str(config.socket)})
-        await stop.wait()
-        log.info("stopping; sandboxes stay")
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((stopping, moved), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+    if not moved.done():
+        return config
+    # Whatever the configuration said, it meant the store before.
+    return replace(config, store=replace(config.store, backend=moved.result().backend))
 
 
 @asynccontextmanager
-async def serving(config: Config) -> AsyncIterator[Engine]:
-    """Run a server for as long as the body runs."""
-    state = config.server.state_dir
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+async def serving(config: Config, *, moved: asyncio.Future[Choice]) -> AsyncIterator[Engine]:
+    """Run a server for as long as the body runs; `moved` is set when its store is another one."""
     config.server.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    instance = instance_of(config)
+    instance, choice = instance_of(config), choice_of(config)
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(_store(config))
+        store = HeldStore(await stack.enter_async_context(serving_store(config, choice)))
+        mover = Mover(config, choice, store, moved.set_result)
         runtime = await stack.enter_async_context(open_runtime(config, instance))
         schemas = load_schemas(KINDS)
         known = (*KINDS, *(kind for plugin in schemas for kind in plugin.kinds))
@@ -97,15 +120,9 @@ async def serving(config: Config) -> AsyncIterator[Engine]:
         await _announce(client, config)
         rotation = Rotation(store, kinds, keyring, source)
         await stack.enter_async_context(rotation.running())
-        api = _api(config, client, below.store, kinds, runtime, engine, rotation, instance)
+        api = _api(config, client, below.store, kinds, runtime, engine, rotation, mover, instance)
         await stack.enter_async_context(api)
         yield engine
-
-
-def _store(config: Config) -> Store:
-    if config.store.backend == "memory":
-        return MemoryStore()
-    return SQLiteStore(config.server.state_dir / "store.db", durability=config.store.durability)
 
 
 def _controllers(config: Config, client: Client, runtime: Runtime) -> Sequence[Controller[Any]]:
@@ -164,6 +181,7 @@ def _api(
     runtime: Runtime,
     engine: Engine,
     rotation: Rotation,
+    mover: Mover,
     instance: str,
 ) -> RpcServer:
     owner, state = os.geteuid(), config.server.state_dir
@@ -186,6 +204,7 @@ def _api(
             owner=owner,
         ),
         KeyService(rotation, owner=owner),
+        StoreService(mover, owner=owner),
     )
     methods = {name: method for one in services for name, method in one.methods().items()}
     return RpcServer(config.socket, methods)

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.servers import Server, disk, run_miren, sandbox
+from miren.base.errors import Duplicate
+from miren.cli.apply import placed
+from miren.cli.kinds import known_kinds
+from miren.entities.documents import read_documents
+from tests.servers import Server, call_main, disk, sandbox
 
 
 def write(path: Path, *documents: dict[str, Any]) -> Path:
@@ -76,9 +80,9 @@ def test_a_reference_to_nothing_is_refused(server: Server, tmp_path: Path) -> No
 def test_a_dry_run_of_the_client_needs_no_server(tmp_path: Path) -> None:
     file = write(tmp_path / "x.yaml", disk("dry"))
     nowhere = f"unix://{tmp_path}/none"
-    done = run_miren("apply", "-f", file, "--dry-run=client", MIREN_SERVER=nowhere)
+    done = call_main("apply", "-f", file, "--dry-run=client", MIREN_SERVER=nowhere)
     assert (done.code, done.out) == (0, "disk/dry is valid (dry run)\n")
-    shown = run_miren("apply", "-f", file, "--dry-run=client", "-o", "json", MIREN_SERVER=nowhere)
+    shown = call_main("apply", "-f", file, "--dry-run=client", "-o", "json", MIREN_SERVER=nowhere)
     assert json.loads(shown.out)["spec"] == {"size": "1Gi"}
 
 
@@ -108,6 +112,14 @@ def test_fields_of_another_manager_are_a_conflict(server: Server, tmp_path: Path
     assert "--force" in done.err
     for words in (["--manager", "other", "--force"], ["--field-manager=b", "--force-conflicts"]):
         assert server.cli("apply", "-f", file, *words).code == 0
+
+
+def test_what_a_server_said_is_placed_in_an_error_of_its_own() -> None:
+    (document,) = read_documents([("x.yaml", "\n" + json.dumps(disk("named")))], known_kinds())
+    said = Duplicate("it is taken", hint="take another", entity="disk/other")
+    shown = placed(document, said)
+    assert (type(shown), shown.hint, shown.entity) == (Duplicate, said.hint, said.entity)
+    assert (shown.message, said.message) == ("disk/named (x.yaml:2): it is taken", "it is taken")
 
 
 def test_what_the_server_refuses_is_shown_where_it_stands(server: Server, tmp_path: Path) -> None:

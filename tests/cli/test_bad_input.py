@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Server, call_main
+from tests.servers import Server
 
 GOOD = """\
 kind: Disk
@@ -161,6 +161,11 @@ CASES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def server(lone_server: Server) -> Server:
+    return lone_server
+
+
 def places(text: str) -> list[tuple[int, int, str]]:
     found = re.findall(r"^\S*:(\d+):(\d+): error: (.*)$", text, re.MULTILINE)
     return [(int(line), int(column), words) for line, column, words in found]
@@ -168,14 +173,14 @@ def places(text: str) -> list[tuple[int, int, str]]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
 def test_it_is_shown_where_it_stands_and_nothing_is_stored(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: Bad
+    server: Server, tmp_path: Path, case: Bad
 ) -> None:
     good, bad = tmp_path / "a-good.yaml", tmp_path / "b-bad.yaml"
     good.write_text(GOOD)
     bad.write_text(case.text)
     (tmp_path / "c-good.yaml").write_text(GOOD.replace("good", "good-too"))
 
-    done = call_main(capsys, "apply", "-f", tmp_path, server=server.address)
+    done = server.cli("apply", "-f", tmp_path)
 
     assert (done.code, done.out) == (2, "")
     found = places(done.err)

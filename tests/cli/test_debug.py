@@ -17,14 +17,14 @@ from miren.cli.printable import printable
 from tests.servers import Server, disk, running_server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     with running_server() as server:
         yield server
 
 
 def test_a_sound_store_has_nothing_to_repair(server: Server) -> None:
-    server.ok("Create", entity=disk("data"))
+    server.ok("Apply", document=disk("data"))
     done = server.cli("debug", "fsck")
     assert (done.code, done.err) == (0, "")
     assert done.out.endswith(": nothing to repair\n")
@@ -34,7 +34,9 @@ def test_a_sound_store_has_nothing_to_repair(server: Server) -> None:
 
 
 def test_damage_is_told_and_repaired(server: Server) -> None:
-    server.ok("Create", entity=disk("data"))
+    server.ok("Apply", document=disk("data"))
+    # Whatever a controller still wrote would put it right.
+    server.ok("Wait", kind="disk", name="data", for_="condition=Ready")
     assert server.cli("debug", "fsck").code == 0
     damage(server.base / "state" / "store.db")
     done = server.cli("debug", "fsck")
@@ -84,7 +86,7 @@ def test_errors_escape_what_they_quote() -> None:
 def test_free_text_of_an_entity_reaches_no_terminal_raw(server: Server) -> None:
     hostile = disk("data")
     hostile["metadata"]["annotations"] = {"note": "\x1b]0;owned\x07"}
-    server.ok("Create", entity=hostile)
+    server.ok("Apply", document=hostile)
     for words in ("get disk", "describe disk data", "get disk data -o yaml"):
         out = server.cli(*words.split()).out
         assert "\x1b" not in out

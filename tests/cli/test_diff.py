@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 import yaml
 
 from miren.base.yaml_text import dump_all
-from tests.servers import Done, Server, call_main, disk, sandbox
+from tests.servers import Captured, Done, Server, disk, sandbox
 
 
 def write(path: Path, *documents: dict[str, Any]) -> Path:
@@ -18,15 +20,12 @@ def write(path: Path, *documents: dict[str, Any]) -> Path:
 
 
 @pytest.fixture
-def diff(server: Server, capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*words: str | Path) -> Done:
-        return call_main(capsys, "diff", "-f", *words, server=server.address)
-
-    return run
+def diff(server: Server) -> Callable[..., Done]:
+    return partial(server.cli, "diff", "-f")
 
 
 def test_what_would_change_is_shown_and_ends_with_1(
-    server: Server, diff: Any, tmp_path: Path
+    server: Server, diff: Callable[..., Done], tmp_path: Path
 ) -> None:
     server.ok("Apply", document=disk("grown", labels={"a": "b"}))
     server.ok("Wait", kind="disk", name="grown", for_="phase=ready")
@@ -39,13 +38,17 @@ def test_what_would_change_is_shown_and_ends_with_1(
     assert server.ok("Get", kind="disk", name="grown")["entity"]["spec"] == {"size": "1Gi"}
 
 
-def test_no_difference_ends_with_0(server: Server, diff: Any, tmp_path: Path) -> None:
+def test_no_difference_ends_with_0(
+    server: Server, diff: Callable[..., Done], tmp_path: Path
+) -> None:
     server.ok("Apply", document=disk("same"))
     done = diff(write(tmp_path / "x.yaml", disk("same")))
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
-def test_what_is_new_is_all_added(server: Server, diff: Any, tmp_path: Path) -> None:
+def test_what_is_new_is_all_added(
+    server: Server, diff: Callable[..., Done], tmp_path: Path
+) -> None:
     done = diff(write(tmp_path / "x.yaml", disk("brand-new")))
     assert done.code == 1
     added = "\n".join(line[1:] for line in done.lines[3:])
@@ -54,7 +57,7 @@ def test_what_is_new_is_all_added(server: Server, diff: Any, tmp_path: Path) -> 
 
 
 def test_what_refers_to_other_new_ones_is_shown_too(
-    server: Server, diff: Any, tmp_path: Path
+    server: Server, diff: Callable[..., Done], tmp_path: Path
 ) -> None:
     project = {"kind": "Project", "metadata": {"name": "stack"}}
     user = sandbox("user", project="stack")
@@ -77,7 +80,9 @@ def test_what_refers_to_other_new_ones_is_shown_too(
     assert "'nowhere' does not exist" in alone.err
 
 
-def test_a_secret_differs_without_being_shown(server: Server, diff: Any, tmp_path: Path) -> None:
+def test_a_secret_differs_without_being_shown(
+    server: Server, diff: Callable[..., Done], tmp_path: Path
+) -> None:
     secret = {"kind": "Secret", "metadata": {"name": "db"}, "spec": {"data": {"url": "hunter2"}}}
     file = write(tmp_path / "x.yaml", secret)
     server.ok("Apply", document=secret)
@@ -92,7 +97,9 @@ def test_a_secret_differs_without_being_shown(server: Server, diff: Any, tmp_pat
     ]
 
 
-def test_problems_are_told_as_apply_tells_them(server: Server, diff: Any, tmp_path: Path) -> None:
+def test_problems_are_told_as_apply_tells_them(
+    server: Server, diff: Callable[..., Done], tmp_path: Path
+) -> None:
     server.ok("Apply", document=disk("theirs"), manager="ann")
     conflict = diff(write(tmp_path / "x.yaml", disk("theirs", "2Gi")))
     assert conflict.code == 4
@@ -106,10 +113,10 @@ def test_problems_are_told_as_apply_tells_them(server: Server, diff: Any, tmp_pa
 
 
 def test_colours_are_for_terminals(
-    server: Server, diff: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, diff: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write(tmp_path / "x.yaml", disk("coloured"))
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(Captured, "isatty", lambda _stream: True)
     assert "\x1b[32m+  size: 1Gi\x1b[0m" in diff(file).lines
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in diff(file).out

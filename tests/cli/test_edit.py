@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import Done, Server, call_main, disk
+from tests.servers import Done, Server, disk
 
 #: Takes the next step of a plan: runs a command first, replaces texts in the file, or fails.
 EDITOR = """
@@ -61,7 +61,6 @@ class Editing:
 def edit(
     server: Server,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Editing:
     script = tmp_path / "an editor.py"
@@ -71,7 +70,7 @@ def edit(
     monkeypatch.setattr("tempfile.tempdir", None)
     for name in ("MIREN_EDITOR", "VISUAL"):
         monkeypatch.delenv(name, raising=False)
-    return Editing(tmp_path, lambda *words: call_main(capsys, *words, server=server.address))
+    return Editing(tmp_path, lambda *words: server.cli(*words))
 
 
 def replace(old: str, new: str) -> dict[str, Any]:

@@ -29,11 +29,11 @@ def test_without_words_it_says_what_there_is(nowhere: str) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    done = call_main(capsys, verb, "--help")
+def test_every_verb_has_help(verb: str) -> None:
+    done = call_main(verb, "--help")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"usage: miren {verb}")
-    assert call_main(capsys, "help", verb).out == done.out
+    assert call_main("help", verb).out == done.out
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,8 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         ("version now", "unexpected argument 'now'", "`miren version --help` tells more"),
     ],
 )
-def test_what_is_wrong_is_told_with_what_was_meant(
-    capsys: pytest.CaptureFixture[str], words: str, told: str, meant: str
-) -> None:
-    done = call_main(capsys, *words.split())
+def test_what_is_wrong_is_told_with_what_was_meant(words: str, told: str, meant: str) -> None:
+    done = call_main(*words.split())
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("error: ")
     assert told in done.err

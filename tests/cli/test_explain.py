@@ -8,11 +8,9 @@ from miren.entities.gen import KINDS
 from tests.cli.test_lightness import imported
 from tests.servers import Server, call_main
 
-Capture = pytest.CaptureFixture[str]
 
-
-def test_a_kind_is_explained_without_a_server(capsys: Capture) -> None:
-    done = call_main(capsys, "explain", "sb")
+def test_a_kind_is_explained_without_a_server() -> None:
+    done = call_main("explain", "sb")
     assert (done.code, done.err) == (0, "")
     assert done.lines[0].split() == ["KIND:", "Sandbox"]
     assert "  metadata <Metadata>" in done.lines
@@ -26,15 +24,15 @@ def test_a_kind_is_explained_without_a_server(capsys: Capture) -> None:
         "sandbox.miren.dev.spec.containers.ports",
     ],
 )
-def test_a_path_is_explained_whatever_its_spelling(capsys: Capture, path: str) -> None:
-    done = call_main(capsys, "explain", path)
+def test_a_path_is_explained_whatever_its_spelling(path: str) -> None:
+    done = call_main("explain", path)
     assert done.code == 0
     assert "FIELD:    sandbox.spec.containers.ports <[]Port>" in done.lines
     assert "  port <int> -required-" in done.lines
 
 
-def test_recursive_shows_all_that_is_inside(capsys: Capture) -> None:
-    done = call_main(capsys, "explain", "app", "--recursive")
+def test_recursive_shows_all_that_is_inside() -> None:
+    done = call_main("explain", "app", "--recursive")
     assert done.code == 0
     assert "      ports <[]Port>" in done.lines
     assert "        protocol <enum>" in done.lines
@@ -50,9 +48,9 @@ def test_recursive_shows_all_that_is_inside(capsys: Capture) -> None:
     ],
 )
 def test_what_is_not_there_is_told_with_what_was_meant(
-    capsys: Capture, path: str, code: int, message: str, hint: str
+    path: str, code: int, message: str, hint: str
 ) -> None:
-    done = call_main(capsys, "explain", path)
+    done = call_main("explain", path)
     assert (done.code, done.out) == (code, "")
     assert message in done.err
     assert hint in done.err

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,9 +10,7 @@ import pytest
 from miren.base.yaml import parse
 from miren.entities.gen import KINDS
 from miren.entities.kinds import Kinds
-from tests.servers import Done, Server, call_main, disk, running_server, sandbox
-
-Run = Callable[..., Done]
+from tests.servers import Server, disk, running_server, sandbox
 
 ODD = {
     "OCTAL": "010",
@@ -69,20 +66,16 @@ OWNED = {"Endpoints", "DiskMount", "AppVersion", "Deployment", "DiskLease"}
 
 
 @pytest.fixture(scope="module")
+def server(lone_server: Server) -> Server:
+    return lone_server
+
+
+@pytest.fixture(scope="module")
 def filled(server: Server) -> Server:
     left = list(GIVEN)
     while left:  # whatever the order in which they refer to one another
         left = [each for each in left if server.call("Apply", document=each).status != 200]
     return server
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    def run(server: Server, *words: str, stdin: str = "") -> Done:
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-        return call_main(capsys, *words, server=server.address)
-
-    return run
 
 
 @pytest.fixture
@@ -101,23 +94,23 @@ def names(text: str) -> list[str]:
     return [f"{each['kind'].lower()}/{each['metadata']['name']}" for each in documents(text)]
 
 
-def test_everything_comes_back_as_it_was(cli: Run, filled: Server, fresh: Server) -> None:
-    first = cli(filled, "export", "-A")
+def test_everything_comes_back_as_it_was(filled: Server, fresh: Server) -> None:
+    first = filled.cli("export", "-A")
     assert (first.code, first.err) == (0, "")
     kinds = {document["kind"] for document in documents(first.out)}
     known = {kind.name for kind in Kinds(KINDS)} - {"Secret"}
     assert known - kinds == OWNED
-    applied = cli(fresh, "apply", "-f", "-", stdin=first.out)
+    applied = fresh.cli("apply", "-f", "-", stdin=first.out)
     assert (applied.code, applied.err) == (0, ""), applied
-    again = cli(fresh, "export", "-A")
+    again = fresh.cli("export", "-A")
     assert again.out == first.out
-    onto_itself = cli(filled, "apply", "-f", "-", stdin=first.out)
+    onto_itself = filled.cli("apply", "-f", "-", stdin=first.out)
     assert onto_itself.code == 0, onto_itself
     assert all(line.endswith(" unchanged") for line in onto_itself.lines), onto_itself
 
 
-def test_a_project_is_exported_by_itself(cli: Run, filled: Server) -> None:
-    done = cli(filled, "export", "-p", "shop")
+def test_a_project_is_exported_by_itself(filled: Server) -> None:
+    done = filled.cli("export", "-p", "shop")
     assert names(done.out) == ["project/shop", "service/svc", "app/bare", "app/web", "route/r"]
     found = {name for each in documents(done.out) for name in each["metadata"]}
     assert found <= {"name", "project", "labels", "annotations"}
@@ -125,110 +118,110 @@ def test_a_project_is_exported_by_itself(cli: Run, filled: Server) -> None:
     assert {name: value["value"] for name, value in env.items()} == ODD
 
 
-def test_kinds_and_labels_select(cli: Run, filled: Server) -> None:
-    assert names(cli(filled, "export", "rt", "services", "-p", "shop").out) == [
+def test_kinds_and_labels_select(filled: Server) -> None:
+    assert names(filled.cli("export", "rt", "services", "-p", "shop").out) == [
         "service/svc",
         "route/r",
     ]
-    assert names(cli(filled, "export", "disk.miren.dev", "-A", "-l", "tier").out) == ["disk/data"]
-    assert "diskclass/plain" in names(cli(filled, "export", "diskclasses").out)
-    nothing = cli(filled, "export", "sb", "-p", "shop", "-l", "no=such")
+    assert names(filled.cli("export", "disk.miren.dev", "-A", "-l", "tier").out) == ["disk/data"]
+    assert "diskclass/plain" in names(filled.cli("export", "diskclasses").out)
+    nothing = filled.cli("export", "sb", "-p", "shop", "-l", "no=such")
     assert (nothing.code, nothing.out, nothing.err) == (0, "", "nothing to export\n")
-    unknown = cli(filled, "export", "rout")
+    unknown = filled.cli("export", "rout")
     assert unknown.code == 3
     assert "did you mean 'route'?" in unknown.err
 
 
-def test_named_entities_are_exported_by_themselves(cli: Run, filled: Server) -> None:
-    done = cli(filled, "export", "route/r", "svc/svc", "-p", "shop")
+def test_named_entities_are_exported_by_themselves(filled: Server) -> None:
+    done = filled.cli("export", "route/r", "svc/svc", "-p", "shop")
     assert names(done.out) == ["service/svc", "route/r"]
-    assert cli(filled, "export", "route/none", "-p", "shop").code == 3
-    mixed = cli(filled, "export", "route/r", "services", "-p", "shop")
+    assert filled.cli("export", "route/none", "-p", "shop").code == 3
+    mixed = filled.cli("export", "route/r", "services", "-p", "shop")
     assert (mixed.code, mixed.out) == (2, "")
-    spaced = cli(filled, "export", "route", "zzz", "-p", "shop")
+    spaced = filled.cli("export", "route", "zzz", "-p", "shop")
     assert "no kind 'zzz'" in spaced.err
     assert "entities as KIND/NAME" in spaced.err
 
 
-def test_what_is_owned_comes_when_asked_for(cli: Run, filled: Server) -> None:
-    done = cli(filled, "export", "endpoints", "diskmounts", "-A", "--owned")
+def test_what_is_owned_comes_when_asked_for(filled: Server) -> None:
+    done = filled.cli("export", "endpoints", "diskmounts", "-A", "--owned")
     assert names(done.out) == ["diskmount/mount", "endpoints/ep"]
     assert "ownerReferences" not in done.out
     assert "#" not in done.out
 
 
-def test_an_owner_that_follows_from_nothing_is_named(cli: Run, filled: Server) -> None:
+def test_an_owner_that_follows_from_nothing_is_named(filled: Server) -> None:
     owner = filled.ok("Get", kind="service", name="svc", project="shop")["entity"]
     uid = owner["metadata"]["uid"]
     reference = {"apiVersion": owner["apiVersion"], "kind": "Service", "name": "svc", "uid": uid}
     head = {"name": "mine", "project": "shop", "ownerReferences": [reference]}
     filled.ok("Create", entity={"kind": "Role", "metadata": head})
-    done = cli(filled, "export", "roles", "-p", "shop", "--owned")
+    done = filled.cli("export", "roles", "-p", "shop", "--owned")
     assert done.out.startswith("# its owner service/svc is not exported\napiVersion: ")
     filled.ok("Delete", kind="role", name="mine", project="shop")
 
 
-def test_a_status_comes_when_asked_for_and_is_applied(cli: Run, filled: Server) -> None:
+def test_a_status_comes_when_asked_for_and_is_applied(filled: Server) -> None:
     kind = {"kind": "Service", "name": "told", "project": "shop"}
     made = filled.ok("Create", entity=entity("Service", "told", {}, project="shop"))["entity"]
     condition = {"type": "Ready", "status": "True", "observedGeneration": 1}
     status = {"address": "10.0.0.1", "conditions": [condition], "observedGeneration": 1}
     filled.ok("UpdateStatus", entity={**made, "status": status})
-    assert "status" not in cli(filled, "export", "services", "-p", "shop").out
-    exported = cli(filled, "export", "services", "-p", "shop", "--status").out
+    assert "status" not in filled.cli("export", "services", "-p", "shop").out
+    exported = filled.cli("export", "services", "-p", "shop", "--status").out
     filled.ok("Delete", **kind)
-    done = cli(filled, "apply", "-f", "-", stdin=exported)
+    done = filled.cli("apply", "-f", "-", stdin=exported)
     assert done.code == 0, done
     entity_ = filled.ok("Get", **kind)["entity"]
     assert "annotations" not in entity_["metadata"]
     assert entity_["status"]["address"] == "10.0.0.1"
     assert "observedGeneration" not in entity_["status"]
-    assert cli(filled, "export", "services", "-p", "shop", "--status").out == exported
+    assert filled.cli("export", "services", "-p", "shop", "--status").out == exported
     filled.ok("Delete", **kind)
     without_mark = exported.replace("miren.dev/exported", "example.dev/exported")
-    refused = cli(filled, "apply", "-f", "-", stdin=without_mark)
+    refused = filled.cli("apply", "-f", "-", stdin=without_mark)
     assert refused.code == 2
     assert "a status cannot be applied" in refused.err
-    wrong = cli(filled, "apply", "-f", "-", stdin=exported.replace("address: 10", "adress: 10"))
+    wrong = filled.cli("apply", "-f", "-", stdin=exported.replace("address: 10", "adress: 10"))
     assert "did you mean 'address'?" in wrong.err
 
 
-def test_what_get_shows_has_a_status_and_is_told_to_export(cli: Run, filled: Server) -> None:
+def test_what_get_shows_has_a_status_and_is_told_to_export(filled: Server) -> None:
     filled.ok("Wait", kind="disk", name="data", project="odd", for_="phase=ready")
-    shown = cli(filled, "get", "disk/data", "-p", "odd", "-o", "yaml")
-    done = cli(filled, "apply", "-f", "-", stdin=shown.out)
+    shown = filled.cli("get", "disk/data", "-p", "odd", "-o", "yaml")
+    done = filled.cli("apply", "-f", "-", stdin=shown.out)
     assert done.code == 2
     assert "`miren export` leaves it out" in done.err
 
 
-def test_a_list_is_told_to_export(cli: Run, filled: Server) -> None:
-    shown = cli(filled, "get", "services,routes", "-p", "shop", "-o", "json")
-    done = cli(filled, "apply", "-f", "-", stdin=shown.out)
+def test_a_list_is_told_to_export(filled: Server) -> None:
+    shown = filled.cli("get", "services,routes", "-p", "shop", "-o", "json")
+    done = filled.cli("apply", "-f", "-", stdin=shown.out)
     assert (done.code, done.out) == (2, "")
     assert done.err.count("error:") == 1
     assert "a List is no entity" in done.err
     assert "miren export" in done.err
 
 
-def test_what_is_being_deleted_is_left_out(cli: Run, filled: Server) -> None:
+def test_what_is_being_deleted_is_left_out(filled: Server) -> None:
     head = {"name": "going", "project": "odd", "finalizers": ["example.dev/hold"]}
     filled.ok("Create", entity={"kind": "Role", "metadata": head})
-    kept = names(cli(filled, "export", "roles", "-p", "odd").out)
+    kept = names(filled.cli("export", "roles", "-p", "odd").out)
     assert "role/going" in kept
-    assert "finalizers" not in cli(filled, "export", "roles", "-p", "odd").out
+    assert "finalizers" not in filled.cli("export", "roles", "-p", "odd").out
     filled.ok("Delete", kind="role", name="going", project="odd")
-    assert "role/going" not in names(cli(filled, "export", "roles", "-p", "odd").out)
+    assert "role/going" not in names(filled.cli("export", "roles", "-p", "odd").out)
 
 
-def test_secrets_are_masked_and_told(cli: Run, filled: Server) -> None:
+def test_secrets_are_masked_and_told(filled: Server) -> None:
     secret = {"data": {"url": "hunter2"}}
     filled.ok("Create", entity=entity("Secret", "db", secret, project="odd"))
-    done = cli(filled, "export", "secrets", "-p", "odd")
+    done = filled.cli("export", "secrets", "-p", "odd")
     assert "hunter2" not in done.out
     assert done.err.startswith("1 document has secrets, masked as (sealed)")
-    kept = cli(filled, "apply", "-f", "-", stdin=done.out)
+    kept = filled.cli("apply", "-f", "-", stdin=done.out)
     assert kept.out == "secret/db unchanged\n"
     filled.ok("Delete", kind="secret", name="db", project="odd")
-    elsewhere = cli(filled, "apply", "-f", "-", stdin=done.out)
+    elsewhere = filled.cli("apply", "-f", "-", stdin=done.out)
     assert elsewhere.code == 2
     assert "is (sealed), which keeps what is stored, and nothing is stored here" in elsewhere.err

@@ -109,7 +109,7 @@ def test_nothing_found_is_said_beside_the_output(server: Server) -> None:
     done = server.cli("get", "sb", "-p", "deserted")
     assert (done.code, done.out) == (0, "")
     assert done.err == "no sandboxes in project 'deserted'\n"
-    assert server.cli("get", "roles", "-A").err == "no roles\n"
+    assert server.cli("get", "disksnapshots", "-A").err == "no disksnapshots\n"
     selected = server.cli("get", "roles", "-A", "-l", "no=such")
     assert (selected.code, selected.err) == (0, "no matching roles\n")
     empty = server.cli("get", "sb", "-p", "deserted", "-o", "json")
@@ -234,12 +234,12 @@ def test_what_refers_to_one_is_selected(server: Server) -> None:
 
 
 def test_wide_tables_labels_and_managers_come_when_asked_for(server: Server) -> None:
-    server.ok("Apply", document=disk("shown", labels={"a": "b"}), manager="ann")
+    server.ok("Apply", document=disk("shown", labels={"wide": "b"}), manager="ann")
     wide = server.cli("get", "disk/shown", "-o", "wide", "--show-labels")
     assert wide.lines[0].split()[-2:] == ["OWNER", "LABELS"]
-    assert wide.lines[1].split()[-2:] == ["-", "a=b"]
-    managed = [{"manager": "ann", "fields": ["/metadata/labels/a", "/spec/size"]}]
-    for words in (["disk/shown"], ["disks", "-l", "a=b"]):
+    assert wide.lines[1].split()[-2:] == ["-", "wide=b"]
+    managed = [{"manager": "ann", "fields": ["/metadata/labels/wide", "/spec/size"]}]
+    for words in (["disk/shown"], ["disks", "-l", "wide=b"]):
         done = server.cli("get", *words, "-o", "yaml", "--show-managed-fields")
         assert yaml.safe_load(done.out)["metadata"]["managedFields"] == managed
         assert "managedFields" not in server.cli("get", *words, "-o", "yaml").out

@@ -59,6 +59,7 @@ def imported(*words: str) -> tuple[int, set[str]]:
         "label disk/light light=1 --overwrite",
         "annotate disk/light light-",
         'patch disk/light -p {"spec":{"size":"1Gi"}}',
+        "store status",
         "--help",
     ],
 )

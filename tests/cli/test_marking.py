@@ -12,13 +12,13 @@ from miren.cli.connection import ENTITIES
 from miren.cli.label import LABELS
 from miren.cli.marking import Marking, mark
 from miren.rpc.calls import Calls
-from tests.servers import Done, Server, call_main, disk
+from tests.servers import Done, Server, disk
 
 
 @pytest.fixture
-def cli(server: Server, capsys: pytest.CaptureFixture[str]) -> Any:
+def cli(server: Server) -> Any:
     def run(words: str) -> Done:
-        return call_main(capsys, *words.split(), server=server.address)
+        return server.cli(*words.split())
 
     return run
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 import yaml
 
 from miren.entities.secrets import MASK
-from tests.servers import EXAMPLE, Server, running_server, wait_until
+from tests.servers import Server, wait_until
 
 TEXT = "hunter2-s3cret"
 FILE = f"""
@@ -24,12 +23,10 @@ spec:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running_server() as server:
-        assert server.cli("image", "build", EXAMPLE / "image").code == 0
-        made = server.cli("apply", "-f", "-", stdin=FILE)
-        assert made.code == 0, made.err
-        yield server
+def server(lone_server: Server) -> Server:
+    made = lone_server.cli("apply", "-f", "-", stdin=FILE)
+    assert made.code == 0, made.err
+    return lone_server
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_the_mark_stands_once() -> None:
     assert PAGE.read_text().count(MARK) == 1
 
 
-def test_the_command_line_prints_the_same_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    printed = call_main(capsys, "schema", "language", "--markdown")
+def test_the_command_line_prints_the_same_tables() -> None:
+    printed = call_main("schema", "language", "--markdown")
     assert printed.code == 0
     assert printed.out == language_tables()

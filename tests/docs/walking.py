@@ -43,6 +43,7 @@ _MOVING = (
     (re.compile(r"(?m)\b\d+(s|m|h)$"), "AGE"),
     (re.compile(r"\b(?=[a-f]*\d)[a-f\d]{8}\b"), "KEY"),
     (re.compile(r"\d+ (entities|entity|keys|key)\b"), "SOME"),
+    (re.compile(r"[\d.]+ (B|[KMGT]iB)\b"), "SIZE"),
 )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from miren.base.errors import InvalidInput
 from miren.base.nesting import is_deeper
 from miren.entities import keys
-from miren.entities.bounds import is_key
+from miren.entities.bounds import has_short_texts, is_key
 from miren.entities.client import Selection
 from miren.entities.entity import Entity, Metadata
 from miren.entities.kinds import Kinds
@@ -291,3 +291,9 @@ def test_a_name_is_checked_by_the_whole_pattern() -> None:
     with pytest.raises(InvalidInput):
         Greeting.from_document({"metadata": {"name": "a\n"}, "spec": {"text": "x"}})
     assert Metadata(name="a").name == "a"
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=8))
+def test_a_long_text_is_found_wherever_it_is(lengths: list[int]) -> None:
+    value = b'"'.join(b"x" * length for length in lengths)
+    assert has_short_texts(value) is (max(lengths) <= 253)

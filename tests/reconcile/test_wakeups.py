@@ -173,6 +173,7 @@ async def test_what_is_not_seen_for_too_long_is_not_waited_for() -> None:
     pair, store = Pair(), Watched(MemoryStore())
     async with running(pair, store=store) as engine:
         await engine.run_until_idle()
+        await asyncio.sleep(1)  # the watch has told that it begins
         store.lag = 60
         await engine.client.create(make_greeting())
         await asyncio.sleep(100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -367,13 +368,14 @@ def test_what_is_no_crd_is_refused(text: str) -> None:
         import_crds([("crd.yaml", text)])
 
 
+WHOLE = [yaml.safe_load(text) for text in (CERTIFICATES.read_text(), REFUSED)]
 JUNK = st.sampled_from([None, 0, -1, 2.5, True, "", "x", [], ["a"], {}, {"a": 1}, {"type": "x"}])
 
 
 @given(data=st.data())
 @settings(deadline=None, max_examples=tries(50, soak=2000))
 def test_whatever_stands_in_a_crd_is_imported_or_refused(data: st.DataObject) -> None:
-    whole = yaml.safe_load(data.draw(st.sampled_from([CERTIFICATES.read_text(), REFUSED])))
+    whole = copy.deepcopy(data.draw(st.sampled_from(WHOLE)))
     part: Any = whole
     for _ in range(data.draw(st.integers(0, 12))):
         keys = list(part) if isinstance(part, dict) else list(range(len(part)))

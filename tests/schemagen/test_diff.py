@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miren.base.errors import InvalidInput
+from miren.base.yaml import parse
 from miren.schemagen.diff import Change, Verdict, compare
 from miren.schemagen.loader import load, load_files
 from miren.schemagen.model import Schema
@@ -65,6 +67,7 @@ kinds:
     $options: {scope: cluster}
     address: {type: string}
 """
+PARSED: Any = parse(BASE, "site.yml").documents[0].value
 STORED: dict[str, Any] = {
     "title": "Hello",
     "word": "x",
@@ -93,15 +96,14 @@ STORED: dict[str, Any] = {
 Mutation = Callable[[dict[str, Any]], None]
 
 
+@cache
 def schema(text: str, name: str = "site.yml") -> tuple[Schema, ...]:
     return load([(name, text)])
 
 
 def written(*mutations: Mutation) -> str:
     """Return the base schema with these changes."""
-    data = yaml.safe_load(BASE)
-    # PyYAML reads on and off as YAML 1.1 does, which our reader does not.
-    data["kinds"]["site"]["mode"]["choices"] = ["on", "off", "auto"]
+    data = copy.deepcopy(PARSED)
     for mutate in mutations:
         mutate(data)
     return yaml.safe_dump(data, sort_keys=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from miren.entities.model import Options
 from miren.entities.reading import expand
 from miren.entities.secrets import MASK, SecretText
 from tests.schemagen.conftest import Generated
+from tests.schemagen.typechecking import assert_formatted, type_errors
 
 NESTED = """
 domain: example.dev
@@ -208,7 +208,6 @@ def test_secrets_are_given_as_text_and_never_shown(generated: Generated) -> None
 
 
 def test_what_is_generated_is_formatted_and_typed(generated: Generated, tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
     name = generated(nested=NESTED).__name__
     user = tmp_path / "user.py"
     user.write_text(
@@ -221,19 +220,6 @@ def test_what_is_generated_is_formatted_and_typed(generated: Generated, tmp_path
         "Thing.new('a', password='abc', deep={'a': [80]})  # wrong\n",
         encoding="utf-8",
     )
-    for words, expected in (
-        (["ruff", "format", "--diff", "--no-cache", "--config", f"{root}/pyproject.toml"], 0),
-        (["mypy", "--strict", "--config-file=", "--follow-imports=silent", "user.py"], 1),
-    ):
-        done = subprocess.run(
-            [Path(sys.executable).parent / words[0], *words[1:], name],
-            cwd=tmp_path,
-            env={"MYPYPATH": str(root), "PATH": "", "HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=55,
-            check=False,
-        )
-        assert done.returncode == expected, done.stdout + done.stderr
-    errors = [line for line in done.stdout.splitlines() if ": error:" in line]
-    assert [line.split(":")[:2] for line in errors] == [["user.py", "7"]], done.stdout
+    assert_formatted(tmp_path, name)
+    errors = type_errors(tmp_path, "user.py", name)
+    assert [line.split(":")[:2] for line in errors] == [["user.py", "7"]], errors

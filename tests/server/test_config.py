@@ -42,7 +42,7 @@ def test_without_anything_there_are_defaults(tmp_path: Path) -> None:
     assert found.server.state_dir == state
     assert found.server.run_dir == state / "run"
     assert found.socket == state / "run/miren.sock"
-    assert (found.store.backend, found.store.durability) == ("sqlite", "full")
+    assert (found.store.backend, found.store.durability) == (None, "full")
     assert (found.runtime.adapter, found.runtime.default_class) == ("containerd", "runsc")
     assert found.server.node_name
 
@@ -95,7 +95,7 @@ def test_every_typo_is_found_at_once_with_what_was_meant(tmp_path: Path) -> None
     assert "did you mean 'state_dir'?" in told
     assert "log.level: must be one of debug, info, warning, error, not 'debg'" in told
     assert "did you mean 'debug'?" in told
-    assert "store.backend: must be one of sqlite, memory, not 5" in told
+    assert "store.backend: must be one of sqlite, memory, etcd, not 5" in told
     assert "log.fromat: unknown key (in MIREN_LOG_FROMAT)" in told
     assert "runtime.adapter: must be one of containerd, process" in told
     assert "MIREN_RUNTIME_ADAPTER" in told

@@ -33,12 +33,12 @@ def test_a_line_in_the_schema_is_all_it_takes(
     with running_server() as server:
         document = disk("painted")
         document["spec"]["color"] = "red"
-        applied = server.cli("apply", "-f", "-", stdin=json.dumps(document))
+        applied = server.run("apply", "-f", "-", stdin=json.dumps(document))
         assert (applied.code, applied.out) == (0, "disk/painted created\n"), applied.err
-        shown = json.loads(server.cli("get", "disk/painted", "-o", "json").out)
+        shown = json.loads(server.run("get", "disk/painted", "-o", "json").out)
         assert shown["spec"]["color"] == "red"
 
         document["spec"]["color"] = "rde"
-        refused = server.cli("apply", "-f", "-", stdin=json.dumps(document))
+        refused = server.run("apply", "-f", "-", stdin=json.dumps(document))
         assert refused.code == 2
         assert "did you mean 'red'?" in refused.err

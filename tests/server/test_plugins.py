@@ -29,15 +29,15 @@ def test_its_kind_works_in_every_verb_and_a_broken_one_is_only_reported(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with running_server() as server:
         document = {"kind": "Greeting", "metadata": {"name": "hi"}, "spec": {"text": "yo"}}
-        applied = server.cli("apply", "-f", "-", stdin=json.dumps(document))
+        applied = server.run("apply", "-f", "-", stdin=json.dumps(document))
         assert (applied.out, applied.err) == ("greeting/hi created\n", "")
-        assert server.cli("wait", "greeting/hi", "--for", "condition=Ready").code == 0
-        shown = json.loads(server.cli("get", "greeting", "hi", "-o", "json").out)
+        assert server.run("wait", "greeting/hi", "--for", "condition=Ready").code == 0
+        shown = json.loads(server.run("get", "greeting", "hi", "-o", "json").out)
         assert shown["apiVersion"] == "example.dev/v1"
         assert shown["status"]["shout"] == "YO"
 
         wrong = {**document, "spec": {"txet": "yo"}}
-        refused = server.cli("apply", "-f", "-", stdin=json.dumps(wrong))
+        refused = server.run("apply", "-f", "-", stdin=json.dumps(wrong))
         assert refused.code == 2
         assert "did you mean 'text'?" in refused.err
 

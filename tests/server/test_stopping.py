@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.servers import ENTITIES, UnixConnection, run_miren, running_server, wait_until
+from tests.servers import ENTITIES, Server, UnixConnection, run_miren, running_server, wait_until
 
 NEVER = b'{"kind": "disk", "name": "never", "for": "phase=ready"}'
 
@@ -54,14 +54,29 @@ def test_a_second_server_of_the_same_folders_is_refused() -> None:
         assert (other.code, server.http("GET", "/healthz").status) == (6, 200)
 
 
+def test_purge_removes_what_a_server_had_once_it_has_stopped() -> None:
+    with running_server() as server:
+        purge = ["server", "purge", "--data", *folders_of(server)]
+        refused = run_miren(*purge)
+        assert (refused.code, server.http("GET", "/healthz").status) == (6, 200)
+        assert "stop it first" in refused.err
+        server.stop()
+        assert run_miren(*purge).lines[-2:] == [
+            f"removed {server.base / name}" for name in ("state", "run")
+        ]
+        assert not (server.base / "state").exists()
+        assert not (server.base / "run").exists()
+
+
+def folders_of(server: Server) -> list[str]:
+    return ["--state-dir", f"{server.base}/state", "--run-dir", f"{server.base}/run"]
+
+
 def test_entities_outlive_the_server() -> None:
     with running_server() as server:
         server.ok("Create", entity={"kind": "Project", "metadata": {"name": "kept"}})
         server.stop()
-        folders = [str(server.base / name) for name in ("state", "run")]
-        again = server.popen(
-            "server", "--state-dir", folders[0], "--run-dir", folders[1], "--runtime", "process"
-        )
+        again = server.popen("server", *folders_of(server), "--runtime", "process")
         try:
             wait_until(lambda: server.cli("get", "project/kept").code == 0)
         finally:

@@ -58,18 +58,18 @@ def server(installed: Path) -> Iterator[Server]:
 
 
 def shown(server: Server, kind: str, name: str) -> dict[str, Any]:
-    done = server.cli("get", kind, name, "-o", "json")
+    done = server.run("get", kind, name, "-o", "json")
     assert done.code == 0, done.err
     found: dict[str, Any] = json.loads(done.out)
     return found
 
 
 def test_files_of_both_versions_are_applied_and_made(server: Server) -> None:
-    applied = server.cli("apply", "-f", FILE)
+    applied = server.run("apply", "-f", FILE)
     assert applied.out == "widget/box created\nwidget/crate created\n"
-    waited = server.cli("wait", "widget/box", "widget/crate", "--for", "condition=Ready")
+    waited = server.run("wait", "widget/box", "widget/crate", "--for", "condition=Ready")
     assert waited.code == 0, waited.err
-    again = server.cli("apply", "-f", FILE)
+    again = server.run("apply", "-f", FILE)
     assert again.out == "widget/box unchanged\nwidget/crate unchanged\n"
 
     box, crate = shown(server, "widget", "box"), shown(server, "wd", "crate")
@@ -80,8 +80,8 @@ def test_files_of_both_versions_are_applied_and_made(server: Server) -> None:
 
 
 def test_each_can_be_had_and_written_back_in_the_other_version(server: Server) -> None:
-    server.cli("apply", "-f", FILE)
-    server.cli("wait", "widget/box", "--for", "condition=Ready")
+    server.run("apply", "-f", FILE)
+    server.run("wait", "widget/box", "--for", "condition=Ready")
     older = shown(server, OLDER, "box")
     assert older["apiVersion"] == "widgets.example.dev/v1alpha1"
     assert older["spec"]["sizeGb"] == 2
@@ -96,15 +96,15 @@ def test_each_can_be_had_and_written_back_in_the_other_version(server: Server) -
 
 
 def test_its_versions_are_listed_and_explained(server: Server) -> None:
-    rows = [line.split() for line in server.cli("api-resources").lines]
+    rows = [line.split() for line in server.run("api-resources").lines]
     mine = [row[2] for row in rows if row[0] == "widgets"]
     assert sorted(mine) == ["widgets.example.dev/v1alpha1", "widgets.example.dev/v1beta1"]
-    table = server.cli("get", "widgets").lines
+    table = server.run("get", "widgets").lines
     assert "COLOR" in table[0]
-    assert "COLOR" not in server.cli("get", OLDER).lines[0]
-    explained = server.cli("explain", "widget.spec.look")
+    assert "COLOR" not in server.run("get", OLDER).lines[0]
+    explained = server.run("explain", "widget.spec.look")
     assert "How it shines." in explained.out, explained.err
-    assert "in GiB" in server.cli("explain", f"{OLDER}.spec.sizeGb").out
+    assert "in GiB" in server.run("explain", f"{OLDER}.spec.sizeGb").out
 
 
 def test_a_file_is_checked_against_the_version_it_says(server: Server) -> None:
@@ -114,13 +114,13 @@ def test_a_file_is_checked_against_the_version_it_says(server: Server) -> None:
         "metadata": {"name": "x"},
         "spec": {"size": "1Gi"},
     }
-    refused = server.cli("apply", "-f", "-", stdin=json.dumps(document))
+    refused = server.run("apply", "-f", "-", stdin=json.dumps(document))
     assert refused.code == 2
     assert "did you mean 'sizeGb'" in refused.err
 
 
 def test_a_watch_in_the_older_version_shows_what_the_newer_one_wrote(server: Server) -> None:
-    server.cli("apply", "-f", FILE)
+    server.run("apply", "-f", FILE)
     with server.stream("Watch", kind=OLDER, name="crate", timeout_ms=20_000) as messages:
         first = messages.until("BOOKMARK")
         assert first[0]["entity"]["spec"]["sizeGb"] == 2
@@ -138,20 +138,20 @@ def test_a_broken_package_is_reported_and_stops_nothing(server: Server) -> None:
     assert states["broken"]["running"] is False
     assert "ModuleNotFoundError" in states["broken"]["lastError"]
     assert states["widgetmaker"]["running"] is True
-    warned = server.cli("apply", "-f", FILE, "--dry-run=client")
+    warned = server.run("apply", "-f", FILE, "--dry-run=client")
     assert warned.code == 0
     assert "warning: the kinds of plugin 'broken' are not known" in warned.err
 
 
 def test_the_pages_commands_work_as_shown(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    server.cli("delete", "widget/box", "widget/crate")
+    server.run("delete", "widget/box", "widget/crate")
     for block in blocks("text"):
         if block.page != EXAMPLE / "README.md" or not block.text.startswith("$ "):
             continue
         for part in block.text.split("$ miren ")[1:]:
             command, _, told = part.partition("\n")
-            done = server.cli(*command.split())
+            done = server.run(*command.split())
             assert done.code == 0, done.err
             if told.strip():
                 assert [words(line) for line in done.lines] == list(map(words, told.splitlines()))
@@ -181,7 +181,7 @@ def test_a_newer_package_takes_over_what_the_older_one_stored(
     _, document = FILE.read_text().split("---\n")
     monkeypatch.setenv("PYTHONPATH", str(earlier))
     with running_server() as server:
-        applied = server.cli("apply", "-f", "-", stdin=document)
+        applied = server.run("apply", "-f", "-", stdin=document)
         assert applied.out == "widget/crate created\n", applied.err
         before = shown(server, "widget", "crate")
         assert before["apiVersion"] == "widgets.example.dev/v1alpha1"
@@ -195,11 +195,11 @@ def test_a_newer_package_takes_over_what_the_older_one_stored(
             wait_until(
                 lambda: "entities are up to date with their kind" in server.log, told="the upgrade"
             )
-            shiny = server.cli("get", "widgets", "--field-selector", "spec.look.surface=glossy")
+            shiny = server.run("get", "widgets", "--field-selector", "spec.look.surface=glossy")
             assert "crate" in shiny.out, shiny.err
             # Whoever applied it still owns its fields: leaving one out gives it up.
             shorter = document.replace("nick: the old one", "")
-            assert server.cli("apply", "-f", "-", stdin=shorter).out == "widget/crate configured\n"
+            assert server.run("apply", "-f", "-", stdin=shorter).out == "widget/crate configured\n"
             assert "nick" not in shown(server, OLDER, "crate")["spec"]
 
 

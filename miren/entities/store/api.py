@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import NewType, Protocol, Self
+
+from miren.base.records import record
 
 __all__ = [
     "NO_LEASE",
@@ -44,7 +45,7 @@ Lease = NewType("Lease", int)
 NO_LEASE = Lease(0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeyRange:
     """Every key with `start <= key < end`, in code point order (which is UTF-8's byte order)."""
 
@@ -65,7 +66,7 @@ class KeyRange:
         return self.start <= key < self.end
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeyValue:
     """A key's value and history: `version` counts its writes since it was created, from 1.
 
@@ -88,7 +89,7 @@ class Target(StrEnum):
     VERSION = "version"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Compare:
     """`target == value` (or `!=` with `negated`) for every key of `range`.
 
@@ -126,7 +127,7 @@ class Compare:
         return cls(range, Target.CREATE, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Put:
     """Write one key, and attach it to `lease` in place of the one it had before."""
 
@@ -135,14 +136,14 @@ class Put:
     lease: Lease = NO_LEASE
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Delete:
     """Delete every key of a range; nothing there is no error."""
 
     range: KeyRange
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Get:
     """Read every key of a range, as the transaction sees it."""
 
@@ -152,7 +153,7 @@ class Get:
 Operation = Put | Delete | Get
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TransactionResult:
     """What a transaction did. `revision` is the store's after it.
 
@@ -165,7 +166,7 @@ class TransactionResult:
     reads: tuple[tuple[KeyValue, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Page:
     """Part of a range at one revision; `more` says that keys follow the last one here."""
 
@@ -174,7 +175,7 @@ class Page:
     more: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StoreEvent:
     """One key's change. `current` is None when it was deleted, `previous` when it was new."""
 
@@ -183,7 +184,7 @@ class StoreEvent:
     previous: KeyValue | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Revision:
     """Everything one revision changed inside a watched range, in key order."""
 
@@ -191,14 +192,14 @@ class Revision:
     events: tuple[StoreEvent, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bookmark:
     """Every change up to and including `revision` has been delivered."""
 
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LeaseStatus:
     """How long a lease lasts in all and from now on, in seconds, and what is attached to it."""
 
@@ -207,7 +208,7 @@ class LeaseStatus:
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StoreStatus:
     """`uuid` tells one store's history from another's; `compacted` is the newest revision lost.
 

@@ -13,11 +13,12 @@ import asyncio
 import random
 from bisect import bisect_left, insort
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 
-from miren.base.errors import InvalidInput, Refused
+from miren.base.errors import InvalidInput, Refused, Unimplemented
 from miren.base.ids import new_uid
 from miren.entities.store.api import (
     Bookmark,
@@ -33,7 +34,8 @@ from miren.entities.store.api import (
     StoreStatus,
     TransactionResult,
 )
-from miren.entities.store.leases import LeaseClock
+from miren.entities.store.leases import Clock, LeaseClock
+from miren.entities.store.retention import Retention, retaining
 from miren.entities.store.rules import (
     FIRST_REVISION,
     Transaction,
@@ -46,7 +48,7 @@ from miren.entities.store.rules import (
     new_lease,
     rest_of,
 )
-from miren.entities.store.watching import Fanout
+from miren.entities.store.watching import HISTORY_WINDOW, Fanout
 
 __all__ = ["MemoryStore"]
 
@@ -57,16 +59,26 @@ class _Open:
 
     fanout: Fanout
     clock: LeaseClock
+    resources: AsyncExitStack
 
 
 class MemoryStore:
     """A Store that lives as long as this object.
 
-    `rng` seeds its uuid and the names of its leases where runs must repeat.
+    `rng` seeds its uuid and the names of its leases where runs must repeat. `clock` is what leases
+    last by, the loop's unless given. All history stays unless `retention` says how much.
     """
 
-    def __init__(self, rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        rng: random.Random | None = None,
+        *,
+        clock: Clock | None = None,
+        retention: Retention | None = None,
+    ) -> None:
         self._rng = rng
+        self._clock = clock
+        self._retention = retention
         self._uuid = new_uid(rng)
         self._data = _Data()
         self._open: _Open | None = None
@@ -74,9 +86,13 @@ class MemoryStore:
     async def __aenter__(self) -> Self:
         if self._open:
             raise Refused("the store is open already", hint="share the one that is open")
-        self._open = _Open(Fanout(self._data), LeaseClock(self._end))
+        fanout = Fanout(self._data, published=self._data.newest)
+        self._open = _Open(fanout, LeaseClock(self._end, self._clock), AsyncExitStack())
         for lease, ttl in self._data.leases.items():
             self._open.clock.start(lease, ttl)
+        if self._retention:
+            history = retaining(self, self._retention, watched=fanout.oldest_position)
+            await self._open.resources.enter_async_context(history)
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -84,6 +100,7 @@ class MemoryStore:
         if opened:
             opened.clock.close()
             opened.fanout.close()
+            await opened.resources.aclose()
 
     async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
         """Keep the contract of `Store.get`."""
@@ -164,7 +181,18 @@ class MemoryStore:
     async def status(self) -> StoreStatus:
         """Keep the contract of `Store.status`."""
         await self._turn()
-        return StoreStatus(self._uuid, self._data.newest, self._data.compacted)
+        data = self._data
+        return StoreStatus(self._uuid, data.newest, data.compacted, "memory", data.size())
+
+    async def snapshot(self, path: Path) -> None:
+        """Raise Unimplemented: what is in memory only has no form of its own."""
+        raise Unimplemented(
+            f"a store in memory cannot be written to {path}", hint="export it instead"
+        )
+
+    async def defragment(self) -> None:
+        """Do nothing: there is no space that compaction leaves unused."""
+        await self._turn()
 
     def _run(self, transaction: Transaction) -> TransactionResult:
         outcome = evaluate(transaction, self._data, self._data.newest)
@@ -204,8 +232,14 @@ class _Data:
         self.leases: dict[Lease, float] = {}  # how many seconds each lasts
         self._leased: dict[Lease, set[str]] = {}  # the keys of those that have some
 
-    def bounds(self) -> tuple[int, int]:
-        return self.newest, self.compacted
+    async def check(self, after: int) -> None:
+        check_revision(after, newest=self.newest, compacted=0)
+
+    def size(self) -> int:
+        """Return how many bytes the keys and values take, those of the history included."""
+        held = list(self._current.values())
+        held += [event.previous for events in self._log for event in events if event.previous]
+        return sum(len(item.key) + len(item.value) for item in held)
 
     def read(self, key: str) -> KeyValue | None:
         return self._current.get(key)
@@ -235,15 +269,18 @@ class _Data:
                     found[event.key] = event.previous
         return [found[key] for key in sorted(found)]
 
-    def replay(self, range: KeyRange, *, after: int, through: int) -> list[Revision]:
+    async def replay(
+        self, range: KeyRange, *, after: int, through: int
+    ) -> tuple[list[Revision], int]:
+        reached = min(through, after + HISTORY_WINDOW)
         check_revision(after, newest=self.newest, compacted=self.compacted)
-        window = self._log[after - self.compacted : through - self.compacted]
+        window = self._log[after - self.compacted : reached - self.compacted]
         found = []
         for revision, events in enumerate(window, start=after + 1):
             mine = tuple(event for event in events if event.key in range)
             if mine:
                 found.append(Revision(revision, mine))
-        return found
+        return found, reached
 
     def record(self, events: tuple[StoreEvent, ...]) -> None:
         """Apply a new revision's events."""

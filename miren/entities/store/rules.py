@@ -12,11 +12,11 @@ import random
 import secrets
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Protocol
 
 from miren.base.errors import Compacted, InvalidInput, NotFound, Problem, Unavailable
+from miren.base.records import record
 from miren.entities.store.api import (
     NO_LEASE,
     Compare,
@@ -75,7 +75,7 @@ class NewestState(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Transaction:
     """A transaction whose shape is valid."""
 
@@ -91,13 +91,15 @@ class Transaction:
         otherwise: Sequence[Operation],
     ) -> Transaction:
         """Build one; raise InvalidInput with every problem either branch has."""
+        if len(then) <= 1 and len(otherwise) <= 1 and all(map(_is_fit, (*then, *otherwise))):
+            return cls(tuple(compares), tuple(then), tuple(otherwise))
         problems = [*_problems(then, "then"), *_problems(otherwise, "otherwise")]
         if problems:
             raise InvalidInput(problems)
         return cls(tuple(compares), tuple(then), tuple(otherwise))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outcome:
     """What a transaction answers, and the changes it makes in key order (at most one a key)."""
 
@@ -111,12 +113,15 @@ def evaluate(transaction: Transaction, state: NewestState, newest: int) -> Outco
     Raises InvalidInput when it would change more keys than one revision can hold, NotFound
     when it attaches a key to a lease that has ended.
     """
-    succeeded = all(_holds(compare, state) for compare in transaction.compares)
+    # A list, which is quicker than a generator for the few comparisons there are.
+    held = [_holds(compare, state) for compare in transaction.compares]
+    succeeded = all(held)
+    operations = transaction.then if succeeded else transaction.otherwise
     branch = _Branch(state, newest + 1)
-    reads = tuple(
-        branch.run(operation)
-        for operation in (transaction.then if succeeded else transaction.otherwise)
-    )
+    if len(operations) == 1 and isinstance(operations[0], Put):
+        event = branch.put(operations[0])
+        return Outcome(TransactionResult(succeeded, newest + 1, ((),)), (event,))
+    reads = tuple([branch.run(operation) for operation in operations])
     if len(branch.events) > MAX_CHANGES:
         raise InvalidInput(
             f"the transaction changes {len(branch.events)} keys; one may change {MAX_CHANGES}",
@@ -129,6 +134,8 @@ def evaluate(transaction: Transaction, state: NewestState, newest: int) -> Outco
 class _Branch:
     """The branch that runs: later operations see what earlier ones changed."""
 
+    __slots__ = ("_revision", "_state", "events")
+
     def __init__(self, state: NewestState, revision: int) -> None:
         self._state = state
         self._revision = revision
@@ -137,7 +144,7 @@ class _Branch:
     def run(self, operation: Operation) -> tuple[KeyValue, ...]:
         match operation:
             case Put():
-                self._put(operation)
+                self.events[operation.key] = self.put(operation)
                 return ()
             case Delete(range):
                 found = self._scan(range)
@@ -147,20 +154,16 @@ class _Branch:
             case Get(range):
                 return self._scan(range)
 
-    def _put(self, put: Put) -> None:
-        key, lease = put.key, put.lease
-        if lease != NO_LEASE and not self._state.has_lease(lease):
+    def put(self, put: Put) -> StoreEvent:
+        """Return the event that a put makes."""
+        key, lease, state, revision = put.key, put.lease, self._state, self._revision
+        if lease != NO_LEASE and not state.has_lease(lease):
             raise ended(lease)
-        old = self._state.read(key)
-        current = KeyValue(
-            key,
-            put.value,
-            create_revision=old.create_revision if old else self._revision,
-            mod_revision=self._revision,
-            version=old.version + 1 if old else 1,
-            lease=lease,
-        )
-        self.events[key] = StoreEvent(key, current, old)
+        old = state.read(key)
+        if old is None:
+            return StoreEvent(key, KeyValue(key, put.value, revision, revision, 1, lease), None)
+        created, version = old.create_revision, old.version + 1
+        return StoreEvent(key, KeyValue(key, put.value, created, revision, version, lease), old)
 
     def _scan(self, range: KeyRange) -> tuple[KeyValue, ...]:
         key = single_key(range)
@@ -180,12 +183,14 @@ class _Branch:
 
 
 def _holds(compare: Compare, state: NewestState) -> bool:
-    key = single_key(compare.range)
-    found = state.scan(compare.range) if key is None else [state.read(key)]
+    target, key = compare.target, single_key(compare.range)
+    if key is not None:
+        item = state.read(key)
+        actual = getattr(item, target) if item else 0
+        return bool(actual == compare.value) is not compare.negated
     # A missing key has 0 for every target, and a range without keys stands for one.
-    look = attrgetter(compare.target.value)
-    actual = [look(item) if item else 0 for item in found] or [0]
-    return all((value == compare.value) != compare.negated for value in actual)
+    values = [getattr(item, target) for item in state.scan(compare.range)] or [0]
+    return all((value == compare.value) is not compare.negated for value in values)
 
 
 def _problems(branch: Sequence[Operation], name: str) -> Iterator[Problem]:
@@ -205,6 +210,11 @@ def _problems(branch: Sequence[Operation], name: str) -> Iterator[Problem]:
             if first < len(puts) and puts[first][0] in step.range:
                 message = f"{puts[first][0]!r} is deleted here and put elsewhere"
                 yield Problem(message, (name, at, "range"))
+
+
+def _is_fit(operation: Operation) -> bool:
+    """Return whether nothing can be wrong with a branch that is only this."""
+    return not isinstance(operation, Put) or _key_problem(operation.key) is None
 
 
 def _key_problem(key: str) -> str | None:

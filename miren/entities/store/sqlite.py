@@ -9,13 +9,14 @@ microseconds, less than handing it to a thread would.
 from __future__ import annotations
 
 import asyncio
+import builtins
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from miren.base.errors import InvalidInput, Refused
+from miren.base.errors import Compacted, InvalidInput, Refused
 from miren.entities.store.api import (
     Bookmark,
     Compare,
@@ -29,6 +30,8 @@ from miren.entities.store.api import (
     StoreStatus,
     TransactionResult,
 )
+from miren.entities.store.leases import Clock
+from miren.entities.store.retention import Retention, retaining
 from miren.entities.store.rules import (
     Transaction,
     check_key,
@@ -38,17 +41,23 @@ from miren.entities.store.rules import (
     new_lease,
     rest_of,
 )
-from miren.entities.store.sqlite_file import (
-    Durability,
-    OwnerLock,
-    open_for_reading,
-    open_for_writing,
-)
-from miren.entities.store.sqlite_reading import CHUNK, Reading
+from miren.entities.store.sqlite_file import Durability, open_for_reading, open_for_writing
+from miren.entities.store.sqlite_lock import OwnerLock
+from miren.entities.store.sqlite_reading import Reading, encode_bound
+from miren.entities.store.sqlite_snapshot import Snapshots
 from miren.entities.store.sqlite_writing import Writer
 from miren.entities.store.watching import Fanout
 
 __all__ = ["SQLiteStore"]
+
+# A list of at most so many keys is read at once; a longer one lets others run before each part.
+_SHORT = 500
+
+# SQLite's largest number.
+_MOST = 2**63 - 1
+
+# How often a list of the newest keys begins again because what it was reading was compacted.
+_LIST_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,8 @@ class _Open:
     reading: Reading
     writer: Writer
     fanout: Fanout
-    resources: ExitStack
+    snapshots: Snapshots
+    resources: AsyncExitStack
 
 
 class SQLiteStore:
@@ -66,37 +76,57 @@ class SQLiteStore:
 
     With `durability="full"` an answered write survives a power cut; with `"relaxed"` it
     survives the death of the process, and a power cut may take the last moments of writes.
-    Opening raises Refused when another process has the store open, or a newer Miren wrote it.
+    `address` is where the owner can be asked, for whoever is refused. All history stays unless
+    `retention` says how much. `clock` is what leases last by, the loop's unless given.
+    Opening raises Refused when another process has the store open, a newer Miren wrote it, or it
+    is damaged.
     """
 
-    def __init__(self, path: Path | str, *, durability: Durability = "full") -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        durability: Durability = "full",
+        address: str = "",
+        retention: Retention | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._path = Path(path)
         self._durability = durability
+        self._address = address
+        self._retention = retention
+        self._clock = clock
         self._open: _Open | None = None
 
     async def __aenter__(self) -> Self:
         if self._open:
             raise Refused("the store is open already", hint="share the one that is open")
-        with ExitStack() as stack:
-            stack.callback(OwnerLock(self._path).release)
+        async with AsyncExitStack() as stack:
+            stack.callback(OwnerLock(self._path, self._address).release)
             writing = open_for_writing(self._path, self._durability)
             stack.callback(writing.close)
             read_only = open_for_reading(self._path)
             stack.callback(read_only.close)
             reading = Reading(read_only)
-            fanout = Fanout(reading)
+            fanout = Fanout(reading, published=reading.bounds()[0])
             stack.callback(fanout.close)
-            writer = Writer(writing, fanout.publish)
+            writer = Writer(writing, fanout.publish, self._clock)
             writer.start()
-            self._open = _Open(reading, writer, fanout, stack.pop_all())
+            stack.push_async_callback(writer.stop)
+            snapshots = Snapshots(self._path)
+            stack.push_async_callback(snapshots.close)
+            if self._retention:
+                watched = fanout.oldest_position
+                history = retaining(self, self._retention, watched=watched)
+                await stack.enter_async_context(history)
+            self._open = _Open(reading, writer, fanout, snapshots, stack.pop_all())
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
         # Calls are refused from here on, so that the writer's queue comes to an end.
         opened, self._open = self._open, None
         if opened:
-            with opened.resources:
-                await opened.writer.stop()
+            await opened.resources.aclose()
 
     @property
     def commits(self) -> int:
@@ -107,7 +137,7 @@ class SQLiteStore:
         """Keep the contract of `Store.get`."""
         reading = self._opened().reading
         check_key(key)
-        return reading.read_at(key, revision) if revision else reading.read(key)
+        return reading.read_at(key, revision) if revision else reading.find(key)[0]
 
     async def list(
         self,
@@ -119,13 +149,18 @@ class SQLiteStore:
         keys_only: bool = False,
     ) -> Page:
         """Keep the contract of `Store.list`. A long list lets others run while it is read."""
-        reading = self._opened().reading
+        opened = self._opened()
         if limit < 0:
             raise InvalidInput(f"limit {limit} is negative")
         rest = rest_of(range, after)
-        if 0 < limit <= CHUNK:
-            return _read_page(reading, rest, revision=revision, limit=limit, keys_only=keys_only)
-        return await self._read_long(rest, revision=revision, limit=limit, keys_only=keys_only)
+        for _ in builtins.range(_LIST_TRIES - 1):
+            try:
+                return await self._read(opened, rest, revision, limit, keys_only=keys_only)
+            except Compacted:
+                # The newest state was asked for, which is always kept: it is another one now.
+                if revision:
+                    raise
+        return await self._read(opened, rest, revision, limit, keys_only=keys_only)
 
     async def transact(
         self,
@@ -174,58 +209,49 @@ class SQLiteStore:
 
     async def status(self) -> StoreStatus:
         """Keep the contract of `Store.status`."""
-        reading = self._opened().reading
-        return StoreStatus(reading.uuid(), *reading.bounds())
+        opened = self._opened()
+        alarms = ("its disk is full",) if opened.writer.is_full else ()
+        bounds, size = opened.reading.bounds(), _size(self._path)
+        return StoreStatus(opened.reading.uuid(), *bounds, "sqlite", size, alarms)
+
+    async def snapshot(self, path: Path) -> None:
+        """Keep the contract of `Store.snapshot`. Its form is a SQLite file."""
+        await self._opened().snapshots.write(path)
+
+    async def defragment(self) -> None:
+        """Keep the contract of `Store.defragment`. It takes as much space again for a while."""
+        await self._opened().writer.defragment()
 
     def _opened(self) -> _Open:
         if self._open is None:
             raise closed()
         return self._open
 
-    async def _read_long(
-        self, range: KeyRange, *, revision: int, limit: int, keys_only: bool
+    async def _read(
+        self, opened: _Open, range: KeyRange, revision: int, limit: int, *, keys_only: bool
     ) -> Page:
-        """Read a list of any length in chunks, all from the snapshot of an own connection."""
-        opened = self._opened()
+        """Read a list of any length in parts, and let others run in between."""
+        start: bytes | None = encode_bound(range.start)
+        end = encode_bound(range.end)
         items: list[KeyValue] = []
-        with ExitStack() as stack:
-            connection = open_for_reading(self._path)
-            stack.callback(connection.close)
-            reading = Reading(connection)
-            stack.enter_context(reading.snapshot())
-            at = _readable(reading, revision)
-            chunks = reading.chunks(range, revision=at, size=CHUNK, keys_only=keys_only)
-            for chunk in chunks:
-                items += chunk
-                if limit and len(items) > limit:
-                    break
+        while start is not None:
+            if items or not 0 < limit <= _SHORT:
                 await asyncio.sleep(0)
                 if self._open is not opened:
                     raise closed()
-        return _page(items, at, limit)
+            most = min(limit + 1 - len(items), _MOST) if limit else -1
+            revision, start = opened.reading.part(
+                start, end, items, revision=revision, most=most, keys_only=keys_only
+            )
+            if limit and len(items) > limit:
+                return Page(tuple(items[:limit]), revision, more=True)
+        return Page(tuple(items), revision)
 
 
-def _readable(reading: Reading, revision: int) -> int:
-    """Return the revision to read at; raise as `Store.list` does."""
-    newest, compacted = reading.bounds()
-    at = revision or newest
-    check_revision(at, newest=newest, compacted=compacted)
-    return at
-
-
-def _read_page(
-    reading: Reading, range: KeyRange, *, revision: int, limit: int, keys_only: bool
-) -> Page:
-    items: list[KeyValue] = []
-    with reading.snapshot():
-        at = _readable(reading, revision)
-        for chunk in reading.chunks(range, revision=at, size=limit + 1, keys_only=keys_only):
-            items += chunk
-            if len(items) > limit:
-                break
-    return _page(items, at, limit)
-
-
-def _page(items: list[KeyValue], revision: int, limit: int) -> Page:
-    more = 0 < limit < len(items)
-    return Page(tuple(items[:limit] if more else items), revision, more)
+def _size(path: Path) -> int:
+    """Return what a store takes on the disk, its log included."""
+    size = path.stat().st_size
+    try:
+        return size + path.with_name(path.name + "-wal").stat().st_size
+    except FileNotFoundError:
+        return size

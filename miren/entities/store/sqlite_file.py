@@ -1,31 +1,34 @@
-"""The SQLite store's files: who owns them, what is in them, and how they are opened.
+"""The SQLite store's file: what is in it, and how it is opened.
 
-One process owns a store at a time. It holds an flock on `<path>.lock`, which the kernel drops
-when the process dies however it dies; the owner's pid is in that file for the error message.
 Every row of `kv` is one change: `id` is `revision << 16 | place in the revision`, a NULL value
 is a deletion, `prev_id` the change before. `cur` points each living key to its newest row.
-`lease` holds the leases that have not ended, `leased` the living keys of each.
+`lease` holds the leases that have not ended, `leased` the living keys of each. `meta` holds the
+numbers: `last_revision`, `compacted` (the newest revision that is lost), and `swept`, the id up to
+which the rows that compaction makes superfluous are gone.
+
+A file that exists is looked at through a connection that cannot write before one is opened that
+can: one that is not ours, or damaged, stays as it is to the byte.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 from typing import Literal
 
 import apsw
 
-from miren.base.errors import InvalidInput, Refused, Unavailable
+from miren.base.errors import InvalidInput, Refused, StoreFull, Unavailable
 from miren.base.ids import new_uid
 from miren.entities.store.rules import FIRST_REVISION
+from miren.entities.store.sqlite_integrity import CHECK_SECONDS, check_whole, damaged
 
-__all__ = ["Durability", "OwnerLock", "open_for_reading", "open_for_writing"]
+__all__ = ["BUSY_TIMEOUT_MS", "Durability", "not_written", "open_for_reading", "open_for_writing"]
 
 Durability = Literal["full", "relaxed"]
 
 _APPLICATION_ID = 0x4D49524E  # "MIRN", in the file's header
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE kv(
@@ -49,63 +52,43 @@ CREATE TABLE leased(lease INTEGER, key BLOB, PRIMARY KEY (lease, key)) WITHOUT R
 
 # What makes a file of each schema one of the next. Nothing in it reads a row, so that a file
 # of any size is open at once.
-_UPGRADES = {1: "ALTER TABLE kv ADD COLUMN lease INTEGER NOT NULL DEFAULT 0;" + _LEASES}
+_UPGRADES = {
+    1: "ALTER TABLE kv ADD COLUMN lease INTEGER NOT NULL DEFAULT 0;" + _LEASES,
+    2: "INSERT INTO meta(k, v) VALUES ('swept', 0);",
+}
 
-# The WAL is cut back to this size after a checkpoint, so that one burst does not keep the disk.
-_WAL_LIMIT_BYTES = 64 * 1024 * 1024
+# The log is cut back to this size when it begins anew, so that one burst does not keep the disk.
+_LOG_LIMIT_BYTES = 64 * 1024 * 1024
 
-_BUSY_TIMEOUT_MS = 5_000
+#: How long a connection waits for another one before it gives up.
+BUSY_TIMEOUT_MS = 5_000
 
+# How much of the file a reader keeps at most: some thousand values are listed again at once.
+_CACHE_KIB = 32 * 1024
 
-class OwnerLock:
-    """The right to open one store file. Held until `release`, or until the process ends."""
-
-    def __init__(self, path: Path) -> None:
-        """Take the lock; raise Refused, naming the owner, when another store object has it."""
-        self.path = path.with_name(path.name + ".lock")
-        try:
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise Unavailable(
-                f"cannot open the store {path}: {error.strerror}",
-                hint=f"check that {path.parent} is a folder this user may write to",
-            ) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.read(self._file, 32).decode(errors="replace").strip() or "unknown"
-            os.close(self._file)
-            raise Refused(
-                f"the store {path} is in use by process {owner}",
-                hint=f"stop process {owner}, or ask it instead of opening its file",
-            ) from error
-        os.ftruncate(self._file, 0)
-        os.write(self._file, f"{os.getpid()}\n".encode())
-
-    def release(self) -> None:
-        """Give the right away. The file stays: removing it would let two owners in."""
-        os.ftruncate(self._file, 0)
-        os.close(self._file)
+# What SQLite says of a file that is not as it was written.
+_DAMAGE = (apsw.CorruptError, apsw.SQLError, apsw.FormatError)
 
 
-def open_for_writing(path: Path, durability: Durability) -> apsw.Connection:
+def open_for_writing(
+    path: Path, durability: Durability, *, check_seconds: float = CHECK_SECONDS
+) -> apsw.Connection:
     """Open the owner's connection, and make the store when the file is new or empty.
 
-    Raises InvalidInput for a file that is something else, Refused for one of a newer Miren,
-    and Unavailable when the file cannot be opened; the file is then unchanged.
+    Raises InvalidInput for a file that is something else, Refused for one of a newer Miren or one
+    that is damaged, and Unavailable when the file cannot be opened; the file is then unchanged.
     """
     connection: apsw.Connection | None = None
     try:
         # SQLite gives its own files the mode of this one.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        version = _inspect(path, check_seconds) if path.stat().st_size else None
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
-        _prepare(connection, path, durability)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        _prepare(connection, version, durability)
     except BaseException as error:
         if connection:
             connection.close()
-        if isinstance(error, apsw.NotADBError):
-            raise _foreign(path) from error
         if isinstance(error, apsw.Error | OSError):
             raise Unavailable(f"cannot open the store {path}: {error}") from error
         raise
@@ -115,15 +98,58 @@ def open_for_writing(path: Path, durability: Durability) -> apsw.Connection:
 def open_for_reading(path: Path) -> apsw.Connection:
     """Open one more connection to a store that this process has open for writing."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
 
 
-def _prepare(connection: apsw.Connection, path: Path, durability: Durability) -> None:
-    version = _check_contents(connection, path)
+def not_written(error: BaseException) -> Unavailable:
+    """Return what to tell whoever wanted to write and surely did not."""
+    if isinstance(error, apsw.FullError):
+        return StoreFull(
+            "the disk of the store is full; nothing was written",
+            hint="make room on its file system; it writes again as soon as there is some",
+        )
+    return Unavailable(f"the store could not write: {error}")
+
+
+def _inspect(path: Path, check_seconds: float) -> int | None:
+    """Return a file's schema, None for an empty database; raise when it is no whole store."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        application = connection.execute("PRAGMA application_id").get
+        if application == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").get == 0:
+            return None
+        if application != _APPLICATION_ID:
+            raise _foreign(path)
+        version = connection.execute("SELECT v FROM meta WHERE k = 'schema_version'").get
+        if not isinstance(version, int):
+            raise damaged(path, "it does not say which schema it has")
+        if version > _SCHEMA_VERSION:
+            raise Refused(
+                f"the store {path} has schema {version}; this Miren knows {_SCHEMA_VERSION}",
+                hint="open it with the newer Miren that wrote it",
+            )
+        if version > 1:
+            check_whole(connection, path, seconds=check_seconds)
+    except apsw.NotADBError as error:
+        raise _foreign(path) from error
+    except _DAMAGE as error:
+        raise damaged(path, error) from error
+    else:
+        return version
+    finally:
+        connection.close()
+
+
+def _prepare(connection: apsw.Connection, version: int | None, durability: Durability) -> None:
+    if version is None:
+        # What makes `incremental_vacuum` possible has to be said before there is a table.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
-    connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
     if version is not None:
         _upgrade(connection, version)
         return
@@ -135,6 +161,7 @@ def _prepare(connection: apsw.Connection, path: Path, durability: Durability) ->
         "store_uuid": new_uid(),
         "last_revision": FIRST_REVISION,
         "compacted": 0,
+        "swept": 0,
     }
     connection.executemany("INSERT INTO meta(k, v) VALUES (?, ?)", list(values.items()))
     connection.execute("COMMIT")
@@ -148,23 +175,6 @@ def _upgrade(connection: apsw.Connection, version: int) -> None:
         connection.execute(_UPGRADES[old])
     connection.execute("UPDATE meta SET v = ? WHERE k = 'schema_version'", (_SCHEMA_VERSION,))
     connection.execute("COMMIT")
-
-
-def _check_contents(connection: apsw.Connection, path: Path) -> int | None:
-    """Return the file's schema, None when it is empty; raise when it is neither that nor ours."""
-    application = connection.execute("PRAGMA application_id").get
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
-    if application == 0 and tables == 0:
-        return None
-    if application != _APPLICATION_ID:
-        raise _foreign(path)
-    version: int = connection.execute("SELECT v FROM meta WHERE k = 'schema_version'").get
-    if version > _SCHEMA_VERSION:
-        raise Refused(
-            f"the store {path} has schema {version}; this Miren knows {_SCHEMA_VERSION}",
-            hint="open it with the newer Miren that wrote it",
-        )
-    return version
 
 
 def _foreign(path: Path) -> InvalidInput:

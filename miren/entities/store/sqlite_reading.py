@@ -3,65 +3,82 @@
 Keys are stored as UTF-8, whose byte order is code point order. The bounds of a range need not
 be keys: one may hold a lone surrogate (the character after U+D7FF is one), which keeps its
 place in that order when it is encoded the way CPython calls `surrogatepass`.
+
+No query holds its snapshot for longer than some milliseconds, because the log that SQLite writes
+ahead can only begin anew while nobody reads an old state of it. So a long list is read in parts,
+each from a snapshot of its own and all of them at one revision.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import groupby, islice, starmap
 from typing import Any
 
 import apsw
 
+from miren.base.errors import Unavailable
 from miren.entities.store.api import KeyRange, KeyValue, Lease, Revision, StoreEvent
 from miren.entities.store.rules import check_revision
+from miren.entities.store.watching import HISTORY_WINDOW
 
-__all__ = ["CHUNK", "Reading", "encode_bound"]
+__all__ = ["Reading", "encode_bound"]
 
-# Keys read at a time from a long list.
-CHUNK = 500
+# How long one part of a list may take, and the rows between two looks at the clock.
+_PART_SECONDS = 0.015
+_ROWS = 128
+
+# Bytes that one replay may read, beyond its first revision.
+_REPLAY_BYTES = 4 << 20
 
 _ANY_ID = 2**63 - 1
 
-_ONE = """
-SELECT kv.id, kv.key, kv.value, kv.create_revision, kv.version, kv.lease
-FROM cur JOIN kv ON kv.id = cur.id WHERE cur.key = ?
+# What a KeyValue is made of, in the order of its fields, from a row of `kv`.
+_FIELDS = """
+CAST({0}.key AS TEXT), {0}.value, {0}.create_revision, {0}.id >> 16, {0}.version, {0}.lease
 """
+_KV = _FIELDS.format("kv")
+_KEYS_ONLY = _KV.replace("kv.value", "iif(kv.value IS NULL, NULL, x'')")
 
-_ONE_AT = """
-SELECT id, key, value, create_revision, version, lease
-FROM kv WHERE key = ? AND id <= ? ORDER BY id DESC LIMIT 1
-"""
+
+def _selecting(query: str, fields: str = _KV) -> str:
+    return query.format(fields=fields, old_fields=_FIELDS.format("old"))
+
+
+_ONE = _selecting("SELECT {fields}, kv.id FROM cur JOIN kv ON kv.id = cur.id WHERE cur.key = ?")
+
+_ONE_AT = _selecting("SELECT {fields} FROM kv WHERE key = ? AND id <= ? ORDER BY id DESC LIMIT 1")
 
 _NEWEST = """
-SELECT kv.id, cur.key, {value}, kv.create_revision, kv.version, kv.lease
-FROM cur JOIN kv ON kv.id = cur.id
+SELECT {fields} FROM cur JOIN kv ON kv.id = cur.id
 WHERE cur.key >= ? AND cur.key < ? AND cur.id <= ? ORDER BY cur.key LIMIT ?
 """
 
-# The inner query walks the index (key, id) and stops at the limit; keys that were deleted at
-# that revision come out with a NULL value, so that the caller knows how far it got.
+# The inner query walks the index (key, id) in order, and CROSS JOIN keeps it outermost, so rows
+# come in order as they are asked for: an ORDER BY outside would sort the whole range for every
+# part. Keys that were deleted at that revision have a NULL value.
 _OLDER = """
-SELECT newest.id, newest.key, {value}, kv.create_revision, kv.version, kv.lease
-FROM (
-    SELECT key, max(id) AS id FROM kv
-    WHERE key >= ? AND key < ? AND id <= ? GROUP BY key ORDER BY key LIMIT ?
-) AS newest JOIN kv ON kv.id = newest.id ORDER BY newest.key
+SELECT {fields} FROM (
+    SELECT key, max(id) AS id FROM kv WHERE key >= ? AND key < ? AND id <= ?
+    GROUP BY key ORDER BY key
+) AS newest CROSS JOIN kv ON kv.id = newest.id WHERE kv.value IS NOT NULL LIMIT ?
 """
 
 # The unary plus keeps SQLite on the primary key: a window is short, a range may be long.
-_REPLAY = """
-SELECT kv.id, kv.key, kv.value, kv.create_revision, kv.version, kv.lease,
-       old.id, old.key, old.value, old.create_revision, old.version, old.lease
+_REPLAY = _selecting("""
+SELECT {fields}, {old_fields}
 FROM kv LEFT JOIN kv AS old ON old.id = kv.prev_id
 WHERE kv.id >= ? AND kv.id < ? AND +kv.key >= ? AND +kv.key < ? ORDER BY kv.id
-"""
+""")
+_WIDTH = 6
 
 _BOUNDS = """
 SELECT (SELECT v FROM meta WHERE k = 'last_revision'), (SELECT v FROM meta WHERE k = 'compacted')
 """
 
+_UUID = "SELECT v FROM meta WHERE k = 'store_uuid'"
 _LEASE = "SELECT 1 FROM lease WHERE id = ?"
 _LEASES = "SELECT id, ttl FROM lease ORDER BY id"
 _LEASED = "SELECT key FROM leased WHERE lease = ? ORDER BY key"
@@ -77,89 +94,133 @@ class Reading:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let every query inside see the same state."""
-        self._connection.execute("BEGIN")
+        """Let every query inside see the same state; raise Unavailable when one fails."""
         try:
+            self._connection.execute("BEGIN")
             yield
+        except apsw.Error as error:
+            raise _unreadable(error) from error
         finally:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def bounds(self) -> tuple[int, int]:
         """Return the newest committed revision and the newest compacted one."""
-        newest, compacted = next(self._connection.execute(_BOUNDS))
+        ((newest, compacted),) = self._rows(_BOUNDS)
         return newest, compacted
 
     def uuid(self) -> str:
         """Return what tells this store's history from any other's."""
-        return str(self._connection.execute("SELECT v FROM meta WHERE k = 'store_uuid'").get)
+        ((uuid,),) = self._rows(_UUID)
+        return str(uuid)
 
-    def read(self, key: str) -> KeyValue | None:
-        """Return what `key` holds now."""
-        row = self._connection.execute(_ONE, (encode_bound(key),)).fetchone()
-        return _key_value(row) if row else None
+    def find(self, key: str) -> tuple[KeyValue, int] | tuple[None, None]:
+        """Return what `key` holds now, and the id of its row."""
+        for *fields, id in self._rows(_ONE, (encode_bound(key),)):
+            return KeyValue(*fields), id
+        return None, None
 
     def read_at(self, key: str, revision: int) -> KeyValue | None:
         """Return what `key` held at `revision`; raise as `Store.get` does."""
         with self.snapshot():
             newest, compacted = self.bounds()
             check_revision(revision, newest=newest, compacted=compacted)
-            bindings = (encode_bound(key), _after(revision))
-            row = self._connection.execute(_ONE_AT, bindings).fetchone()
-        return _key_value(row) if row and row[2] is not None else None
+            for row in self._rows(_ONE_AT, (encode_bound(key), _after(revision))):
+                return _key_value(row)
+        return None
 
     def has_lease(self, lease: Lease) -> bool:
         """Return whether `lease` was granted and has not ended."""
-        return self._connection.execute(_LEASE, (lease,)).fetchone() is not None
+        return bool(self._rows(_LEASE, (lease,)))
 
     def leases(self) -> Sequence[tuple[Lease, float]]:
         """Return the leases that have not ended, each with the seconds it lasts."""
-        rows: list[_Row] = self._connection.execute(_LEASES).fetchall()
-        return [(Lease(id), ttl) for id, ttl in rows]
+        return [(Lease(id), ttl) for id, ttl in self._rows(_LEASES)]
 
     def leased(self, lease: Lease) -> tuple[str, ...]:
         """Return the keys attached to `lease`, in order."""
-        return tuple(key.decode() for (key,) in self._connection.execute(_LEASED, (lease,)))
+        return tuple([key.decode() for (key,) in self._rows(_LEASED, (lease,))])
 
     def scan(self, range: KeyRange) -> list[KeyValue]:
         """Return the keys of `range` as they are now."""
-        query = _NEWEST.format(value="kv.value")
+        query = _selecting(_NEWEST)
         bounds = (encode_bound(range.start), encode_bound(range.end))
         # No bound on the revision: inside a batch this sees what the batch has recorded so far.
-        rows = self._connection.execute(query, (*bounds, _ANY_ID, -1))
-        return [_key_value(row) for row in rows]
+        return list(starmap(KeyValue, self._rows(query, (*bounds, _ANY_ID, -1))))
 
-    def chunks(
-        self, range: KeyRange, *, revision: int, size: int, keys_only: bool
-    ) -> Iterator[list[KeyValue]]:
-        """Yield the keys of `range` at `revision`, at most `size` at a time.
+    def part(
+        self,
+        start: bytes,
+        end: bytes,
+        items: list[KeyValue],
+        *,
+        revision: int = 0,
+        most: int = -1,
+        keys_only: bool = False,
+    ) -> tuple[int, bytes | None]:
+        """Append the first of the keys in [start, end) to `items`, at most `most` (-1 for any).
 
-        The caller holds a snapshot from before the first chunk until after the last.
+        Return the revision they are of, and where the rest begins if time was up before the end.
+        Raises as `Store.list` does.
         """
-        value = "iif(kv.value IS NULL, NULL, x'')" if keys_only else "kv.value"
-        query = _NEWEST if revision == self.bounds()[0] else _OLDER
-        query = query.format(value=value)
-        start, end = encode_bound(range.start), encode_bound(range.end)
-        while True:
-            bindings = (start, end, _after(revision), size)
-            rows: list[_Row] = self._connection.execute(query, bindings).fetchall()
-            yield [_key_value(row) for row in rows if row[2] is not None]
-            if len(rows) < size:
-                return
-            start = rows[-1][1] + b"\0"
+        fields = _KEYS_ONLY if keys_only else _KV
+        with self.snapshot():
+            newest, compacted = self.bounds()
+            at = revision or newest
+            check_revision(at, newest=newest, compacted=compacted)
+            query = _selecting(_NEWEST if at == newest else _OLDER, fields)
+            rows = self._connection.execute(query, (start, end, _after(at), most))
+            until = time.monotonic() + _PART_SECONDS
+            while True:
+                before = len(items)
+                # Straight into the caller's list: going over cold items again costs a tenth.
+                items.extend(starmap(KeyValue, islice(rows, _ROWS)))
+                if len(items) < before + _ROWS:
+                    return at, None
+                if time.monotonic() >= until:
+                    rows.close(True)
+                    return at, items[-1].key.encode() + b"\0"
 
-    def replay(self, range: KeyRange, *, after: int, through: int) -> list[Revision]:
-        """Return the revisions in (after, through] that touch `range`, or raise Compacted."""
+    async def check(self, after: int) -> None:
+        """Keep the contract of `History.check`."""
+        check_revision(after, newest=self.bounds()[0], compacted=0)
+
+    async def replay(
+        self, range: KeyRange, *, after: int, through: int
+    ) -> tuple[list[Revision], int]:
+        """Keep the contract of `History.replay`."""
+        reached = min(through, after + HISTORY_WINDOW)
         bounds = (encode_bound(range.start), encode_bound(range.end))
+        found: list[Revision] = []
+        size = 0
         with self.snapshot():
             newest, compacted = self.bounds()
             check_revision(after, newest=newest, compacted=compacted)
-            rows: list[_Row] = self._connection.execute(
-                _REPLAY, (_first(after + 1), _first(through + 1), *bounds)
-            ).fetchall()
-        return [
-            Revision(revision, tuple(_event(row) for row in group))
-            for revision, group in groupby(rows, key=lambda row: row[0] >> 16)
-        ]
+            rows = self._connection.execute(
+                _REPLAY, (_first(after + 1), _first(reached + 1), *bounds)
+            )
+            for revision, group in groupby(rows, key=lambda row: row[3]):
+                events = tuple([_event(row) for row in group])
+                found.append(Revision(revision, events))
+                size += sum(len(event.current.value) for event in events if event.current)
+                if size > _REPLAY_BYTES:
+                    reached = revision
+                    break
+            rows.close(True)
+        return found, reached
+
+    def _rows(self, query: str, bindings: tuple[object, ...] = ()) -> list[_Row]:
+        try:
+            return list(self._connection.execute(query, bindings))
+        except apsw.Error as error:
+            raise _unreadable(error) from error
+
+
+def _unreadable(error: apsw.Error) -> Unavailable:
+    return Unavailable(
+        f"the store could not be read: {error}",
+        hint="if that stays, check its disk, and restore a snapshot",
+    )
 
 
 def encode_bound(text: str) -> bytes:
@@ -177,15 +238,10 @@ def _after(revision: int) -> int:
     return revision << 16 | 0xFFFF
 
 
-def _key_value(row: _Row) -> KeyValue:
-    id, key, value, create_revision, version, lease = row
-    return KeyValue(key.decode(), value, create_revision, id >> 16, version, lease)
+def _key_value(row: _Row) -> KeyValue | None:
+    """Return what a row says; None for a deletion, or for no row."""
+    return KeyValue(*row) if row[1] is not None else None
 
 
 def _event(row: _Row) -> StoreEvent:
-    current, old = row[:6], row[6:]
-    return StoreEvent(
-        row[1].decode(),
-        _key_value(current) if current[2] is not None else None,
-        _key_value(old) if old[2] is not None else None,
-    )
+    return StoreEvent(row[0], _key_value(row[:_WIDTH]), _key_value(row[_WIDTH:]))

@@ -18,15 +18,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import apsw
 
-from miren.base.errors import InvalidInput, MirenError, NotFound, OutcomeUnknown, Unavailable
+from miren.base.errors import InvalidInput, MirenError, NotFound, OutcomeUnknown, StoreFull
+from miren.base.records import record
 from miren.entities.store.api import Lease, StoreEvent, TransactionResult
-from miren.entities.store.leases import LeaseClock
+from miren.entities.store.leases import Clock, LeaseClock
 from miren.entities.store.rules import Transaction
+from miren.entities.store.sqlite_file import not_written
+from miren.entities.store.sqlite_reading import Reading
 from miren.entities.store.sqlite_recording import Recording
+from miren.entities.store.sqlite_upkeep import Answer, Upkeep
 
 __all__ = ["Writer"]
 
@@ -35,60 +38,46 @@ log = logging.getLogger(__name__)
 # Bounds how long the first request of a batch waits for the others in it.
 _BATCH = 1024
 
-# Rows that one step of a compaction looks at: writers wait for no more than that.
-_SWEEP_ROWS = 1000
-
 # How long a lease that expired and could not be ended waits for the next try.
 _RETRY_SECONDS = 1.0
 
-# A change may go when it is a deletion, or when a later one of its key is kept or a deletion.
-# Walking in order of id removes what a deletion hides before the deletion itself.
-_SWEEP = """
-SELECT id, value IS NULL OR EXISTS (
-    SELECT 1 FROM kv AS later WHERE later.key = kv.key AND later.id > kv.id AND later.id < ?1
-)
-FROM kv WHERE id > ?2 AND id < ?1 ORDER BY id LIMIT ?3
-"""
 
-
-@dataclass(frozen=True, slots=True)
+@record
 class _Write:
     transaction: Transaction
     future: asyncio.Future[TransactionResult]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Grant:
     lease: Lease
     ttl: float
     future: asyncio.Future[Lease]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _End:
     lease: Lease
     future: asyncio.Future[None]
 
 
-@dataclass(slots=True)
+@record
 class _Sweep:
-    """A compaction: drop what is not needed of the rows with `swept < id < end`."""
-
     revision: int
     future: asyncio.Future[None]
-    swept: int = 0
-
-    @property
-    def end(self) -> int:
-        return (self.revision + 1) << 16
 
 
-@dataclass(frozen=True, slots=True)
+@record
+class _Defragment:
+    future: asyncio.Future[None]
+
+
+@record
 class _Stop:
     future: asyncio.Future[None]
 
 
-_Request = _Write | _Grant | _End | _Sweep
+_Request = _Write | _Grant | _End | _Sweep | _Defragment
 
 
 @dataclass(slots=True)
@@ -99,7 +88,7 @@ class _Answers:
 
     revisions: list[tuple[int, tuple[StoreEvent, ...]]] = field(default_factory=list)
     leases: list[_Grant | _End] = field(default_factory=list)
-    results: list[tuple[asyncio.Future[Any], object]] = field(default_factory=list)
+    results: list[Answer] = field(default_factory=list)
 
 
 class Writer:
@@ -113,23 +102,26 @@ class Writer:
         self,
         connection: apsw.Connection,
         publish: Callable[[int, Sequence[StoreEvent]], None],
+        clock: Clock | None = None,
     ) -> None:
         self.commits = 0
+        self.is_full = False  # the last batch found no room
         self._connection = connection
         self._recording = Recording(connection)
         self._publish = publish
         self._queue: queue.SimpleQueue[_Request | _Stop] = queue.SimpleQueue()
-        self._sweeps: deque[_Sweep] = deque()
+        self._upkeep = Upkeep(connection)
         self._answers: deque[_Answers] = deque()
         self._loop = asyncio.get_running_loop()
         self._stopped = False
-        self.clock = LeaseClock(self._expire)
+        self._time: Clock = clock or self._loop
+        self.clock = LeaseClock(self._expire, self._time)
         # A daemon, so that a process whose loop died without closing the store can still exit.
         self._thread = threading.Thread(target=self._run, name="miren-store", daemon=True)
 
     def start(self) -> None:
         """Begin to take requests, and the time of every lease."""
-        for lease, ttl in self._recording.leases():
+        for lease, ttl in Reading(self._connection).leases():
             self.clock.start(lease, ttl)
         self._thread.start()
 
@@ -153,6 +145,12 @@ class Writer:
         """Return once history up to `revision` is gone, or the writer stops."""
         future: asyncio.Future[None] = self._loop.create_future()
         self._queue.put(_Sweep(revision, future))
+        await future
+
+    async def defragment(self) -> None:
+        """Return once the file is built anew without what is unused in it."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._queue.put(_Defragment(future))
         await future
 
     async def stop(self) -> None:
@@ -179,7 +177,7 @@ class Writer:
             error = None if future.cancelled() else future.exception()
             if error is not None and not isinstance(error, NotFound):
                 log.warning("an expired lease could not be ended yet: %s", error)
-                self._loop.call_later(_RETRY_SECONDS, self._expire, lease)
+                self._time.call_at(self._time.time() + _RETRY_SECONDS, self._expire, lease)
 
         if not self._stopped:
             self._end(lease).add_done_callback(check)
@@ -189,26 +187,33 @@ class Writer:
             batch, stop = self._take()
             if batch:
                 self._answer(self._commit(batch))
+            for request in batch:
+                if isinstance(request, _Defragment):
+                    error = self._upkeep.defragment()
+                    self._answer(_Answers(results=[(request.future, error)]))
             if stop:
-                # What was compacted is marked so on the disk; the rows go the next time.
-                done = [(sweep.future, None) for sweep in self._sweeps]
-                self._answer(_Answers(results=[*done, (stop.future, None)]))
+                self._answer(_Answers(results=[*self._upkeep.close(), (stop.future, None)]))
                 return
-            if self._sweeps:
-                self._sweep(self._sweeps[0])
+            done = self._upkeep.step()
+            if done:
+                self._answer(_Answers(results=done))
 
     def _take(self) -> tuple[list[_Request], _Stop | None]:
         """Return what is queued; wait for something only when there is nothing else to do."""
-        batch: list[_Request] = []
+        patience = self._upkeep.patience
         try:
-            while len(batch) < _BATCH:
-                request = self._queue.get(block=not batch and not self._sweeps)
-                if isinstance(request, _Stop):
-                    return batch, request
-                batch.append(request)
+            request = self._queue.get(block=patience != 0, timeout=patience)
         except queue.Empty:
-            pass
-        return batch, None
+            if patience:
+                self._upkeep.rest()
+            return [], None
+        batch: list[_Request] = []
+        while not isinstance(request, _Stop):
+            batch.append(request)
+            if len(batch) == _BATCH or self._queue.empty():
+                return batch, None
+            request = self._queue.get()
+        return batch, request
 
     def _commit(self, batch: Sequence[_Request]) -> _Answers:
         answers = _Answers()
@@ -220,16 +225,23 @@ class Writer:
             answers.revisions = self._recording.finish()
         except Exception as error:  # whatever it was, the callers must hear of it
             self._roll_back()
-            return _failed(batch, Unavailable(f"the store could not write: {error}"), error)
+            return self._failed(batch, not_written(error), error)
         try:
             self._connection.execute("COMMIT")
+        except apsw.FullError as error:
+            # SQLite writes what makes a commit count last of all: there was no room for that.
+            self._roll_back()
+            return self._failed(batch, not_written(error), error)
         except apsw.Error as error:
             self._roll_back()
             message = f"the store may or may not have written: {error}"
-            return _failed(batch, OutcomeUnknown(message), error)
+            return self._failed(batch, OutcomeUnknown(message), error)
         self.commits += 1
+        self.is_full = False
         self._recording.keep()
-        self._sweeps.extend(request for request in batch if isinstance(request, _Sweep))
+        for request in batch:
+            if isinstance(request, _Sweep):
+                self._upkeep.sweep(request.revision, request.future)
         return answers
 
     def _record(self, request: _Request, answers: _Answers) -> None:
@@ -249,32 +261,21 @@ class Writer:
                 case _Sweep(revision):
                     self._recording.set_meta("compacted", revision)
                     return  # it is answered when it is done
+                case _Defragment():
+                    return
         except (InvalidInput, NotFound) as error:
             result = error
         answers.results.append((request.future, result))
 
-    def _sweep(self, sweep: _Sweep) -> None:
-        """Do one step of the oldest compaction."""
-        error: MirenError | None = None
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            bindings = (sweep.end, sweep.swept, _SWEEP_ROWS)
-            rows: list[tuple[Any, ...]]
-            rows = self._connection.execute(_SWEEP, bindings).fetchall()
-            gone = [(id,) for id, may_go in rows if may_go]
-            self._connection.executemany("DELETE FROM kv WHERE id = ?", gone)
-            self._connection.execute("COMMIT")
-        except apsw.Error as cause:
-            self._roll_back()
-            error = Unavailable(f"the store could not finish compacting: {cause}")
-            error.__cause__ = cause
-        else:
-            self.commits += 1
-            if len(rows) == _SWEEP_ROWS:
-                sweep.swept = rows[-1][0]
-                return
-        self._sweeps.popleft()
-        self._answer(_Answers(results=[(sweep.future, error)]))
+    def _failed(self, batch: Sequence[_Request], error: MirenError, cause: Exception) -> _Answers:
+        """Answer every request of a batch with an error of its own."""
+        self.is_full = isinstance(error, StoreFull)
+        answers = _Answers()
+        for request in batch:
+            own = type(error)(error.message, hint=error.hint)
+            own.__cause__ = cause
+            answers.results.append((request.future, own))
+        return answers
 
     def _roll_back(self) -> None:
         # SQLite has rolled back by itself after some errors (a full disk is one).
@@ -308,13 +309,3 @@ class Writer:
                     future.set_exception(result)
                 else:
                     future.set_result(result)
-
-
-def _failed(batch: Sequence[_Request], error: MirenError, cause: Exception) -> _Answers:
-    """Answer every request of a batch with an error of its own."""
-    answers = _Answers()
-    for request in batch:
-        own = type(error)(error.message)
-        own.__cause__ = cause
-        answers.results.append((request.future, own))
-    return answers

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from miren.base.errors import MirenError, RuntimeFailure
+from miren.base.processes import kill_all
 from miren.runtime.api import ContainerId
 from miren.runtime.containerd import cgroups
 from miren.runtime.containerd.connection import Connection
@@ -20,7 +21,7 @@ from miren.runtime.containerd.daemon import ContainerdDaemon
 from miren.runtime.containerd.locks import to_the_end
 from miren.runtime.containerd.mounts import mounts_below, unmount_below
 from miren.runtime.containerd.places import Places
-from miren.runtime.containerd.processes import kill_all, processes_with
+from miren.runtime.containerd.processes import processes_with
 from miren.runtime.network import Names, Network
 
 __all__ = ["leftovers", "purge"]

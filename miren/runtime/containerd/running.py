@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from miren.base.errors import DeadlineExceeded, NotFound, RuntimeFailure
+from miren.base.processes import kill_all
 from miren.runtime.api import ContainerId
 from miren.runtime.containerd import cgroups
 from miren.runtime.containerd.classes import binary_of
@@ -18,7 +19,7 @@ from miren.runtime.containerd.client import Record, Task, TaskStatus
 from miren.runtime.containerd.host import Host
 from miren.runtime.containerd.locks import to_the_end
 from miren.runtime.containerd.mounts import unmount_below
-from miren.runtime.containerd.processes import kill_all, processes_with
+from miren.runtime.containerd.processes import processes_with
 from miren.runtime.containerd.state import STARTED, Notes
 
 __all__ = ["end", "kill", "run", "stop"]

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from miren.base.errors import InvalidInput
+from miren.base.errors import InvalidInput, MirenError
 from miren.entities.checking import check
 from miren.entities.findings import Finding, named
 from miren.entities.kinds import Kinds
@@ -20,6 +20,7 @@ from miren.rpc.server import Call, Method, Unary, Upload
 from miren.runtime.api import Runtime
 from miren.server.services import requests
 from miren.server.services.entities import actor_of
+from miren.server.services.stores import told_of
 
 __all__ = ["AdminService"]
 
@@ -70,7 +71,15 @@ class AdminService:
             }
             for one in self._health()
         ]
-        return {"version": version("miren"), **self._facts, "controllers": controllers}
+        facts = {"version": version("miren"), **self._facts}
+        return {**facts, "store": await self._store_status(), "controllers": controllers}
+
+    async def _store_status(self) -> Message:
+        try:
+            return told_of(await self._store.status())
+        except MirenError as error:
+            # A server whose store is away can still say how the rest of it is.
+            return {"error": error.message}
 
     async def fsck(self, call: Call, request: Message) -> Message:
         """Say what is wrong in the store; with `repair`, put right what follows from entities."""

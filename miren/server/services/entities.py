@@ -29,6 +29,7 @@ from miren.rpc.server import Call, Method, Stream, Unary
 from miren.server import tables
 from miren.server.services import requests
 from miren.server.services.awaiting import awaited
+from miren.server.services.encoding import encoded_for_many
 from miren.server.services.outcomes import action_of, before_write, find
 
 __all__ = ["EntityService", "actor_of"]
@@ -305,8 +306,8 @@ class EntityService:
         if requests.flag(request, "table"):
             return {**message, **self._table(request, kind, (entity,), gone=name == "DELETED")}
         if old is not None and requests.flag(request, "withOld"):
-            message["old"] = old.to_document()
-        return {**message, "entity": entity.to_document()}
+            message["old"] = encoded_for_many(old)
+        return {**message, "entity": encoded_for_many(entity)}
 
 
 def _document(entity: AnyEntity | None) -> dict[str, Any] | None:

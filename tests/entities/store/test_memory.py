@@ -7,14 +7,24 @@ import pytest
 
 from miren.entities.store.api import Store
 from miren.entities.store.memory import MemoryStore
+from tests.clocks import ManualClock
 from tests.contracts.store_contract import StoreContract
+from tests.contracts.store_leases import PassTime
 from tests.contracts.store_reading import OpenStore, put
 
 
 class TestMemoryStore(StoreContract):
     @pytest.fixture
-    def open_store(self) -> OpenStore:
-        memory = MemoryStore()
+    def clock(self) -> ManualClock:
+        return ManualClock()
+
+    @pytest.fixture
+    def pass_time(self, clock: ManualClock) -> PassTime:
+        return clock.pass_time
+
+    @pytest.fixture
+    def open_store(self, clock: ManualClock) -> OpenStore:
+        memory = MemoryStore(clock=clock)
 
         def make() -> Store:
             return memory

@@ -1,6 +1,7 @@
-"""Random programs against a model: a list of revisions, each a whole dict of keys.
+"""Random programs against a model, which every backend must agree with in everything it says.
 
-The model is slow and obvious; both backends must agree with it about everything they say.
+etcd is one process for all of them: each program has a prefix of its own, and finds at its birth
+whatever revision the cluster is at. There time cannot be turned, so leases end by being revoked.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ from miren.entities.store.api import (
     NO_LEASE,
     Bookmark,
     Compare,
-    Delete,
-    Get,
     KeyRange,
     KeyValue,
     Lease,
@@ -32,50 +31,19 @@ from miren.entities.store.api import (
     Put,
     Revision,
     Store,
-    StoreEvent,
     Target,
 )
+from miren.entities.store.etcd.store import EtcdStore
 from miren.entities.store.memory import MemoryStore
 from miren.entities.store.sqlite import SQLiteStore
+from tests.backends import new_prefix
+from tests.clocks import ManualClock
 from tests.contracts.store_watching import next_item
 from tests.effort import tries
+from tests.entities.store.model import Model, branches, compares, keys, ranges
+from tests.etcd import Member, running_etcd
 
 T = TypeVar("T")
-State = dict[str, KeyValue]
-
-KEYS = ["a", "a\0", "a/b", "b", "é", "\uffff", "\U0001f600"]
-BOUNDS = [*KEYS, "\0", "\ud800", "\U0010ffff"]
-
-keys = st.sampled_from(KEYS)
-values = st.binary(max_size=3)
-ranges = st.one_of(
-    keys.map(KeyRange.key), st.builds(KeyRange, st.sampled_from(BOUNDS), st.sampled_from(BOUNDS))
-)
-compares = st.builds(
-    Compare, ranges, st.sampled_from(Target), st.integers(0, 12), negated=st.booleans()
-)
-# A lease in a drawn operation is a number: the n-th that lives when the operation runs.
-operations = st.one_of(
-    st.builds(Put, keys, values),
-    st.builds(Put, keys, values, st.integers(1, 3).map(Lease)),
-    st.builds(Delete, ranges),
-    st.builds(Get, ranges),
-)
-
-
-def is_valid(branch: list[Operation]) -> bool:
-    puts = [step.key for step in branch if isinstance(step, Put)]
-    deletes = [step.range for step in branch if isinstance(step, Delete)]
-    return len(puts) == len(set(puts)) and not any(
-        key in range for key in puts for range in deletes
-    )
-
-
-branches = st.lists(operations, max_size=5).filter(is_valid)
-
-
-def select(state: State, range: KeyRange) -> tuple[KeyValue, ...]:
-    return tuple(state[key] for key in sorted(state) if key in range)
 
 
 @dataclass
@@ -85,49 +53,75 @@ class Watching:
     position: int
 
 
-class StoreMachine(RuleBasedStateMachine):
-    """The model is `states`: what the store held at each revision, from 1 on."""
+@dataclass
+class Granted:
+    ttl: float
+    deadline: float
 
-    persistent: ClassVar[bool]
+
+class StoreMachine(RuleBasedStateMachine):
+    """`dense` says that nobody else makes revisions, so that each number can be foretold."""
+
+    dense = True
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.folder = tempfile.TemporaryDirectory()
-        self.memory = MemoryStore()
-        self.states: dict[int, State] = {1: {}}
-        self.newest = 1
-        self.compacted = 0
+        self.clock = ManualClock()
         self.watches: list[Watching] = []
-        self.leases: list[Lease] = []
+        self.leases: dict[Lease, Granted] = {}
+        self.granted = 0
+        self.stack = AsyncExitStack()
+
+    def make(self) -> Store:
+        """Return the store, not open: the same one at each call."""
+        raise NotImplementedError
 
     def run_(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(coroutine)
 
     @initialize()
+    def begin(self) -> None:
+        self.open()
+        status = self.run_(self.store.status())
+        self.model = Model(status.revision)
+        self.compacted = status.compacted
+
     def open(self) -> None:
-        path = Path(self.folder.name) / "store.db"
-        store = SQLiteStore(path, durability="relaxed") if self.persistent else self.memory
-        self.store: Store = store
         self.stack = AsyncExitStack()
-        self.run_(self.stack.enter_async_context(store))
+        self.store = self.make()
+        self.run_(self.stack.enter_async_context(self.store))
 
     def teardown(self) -> None:
         self.run_(self.stack.aclose())
         self.runner.close()
-        self.folder.cleanup()
 
     @rule()
     def reopen(self) -> None:
         self.run_(self.stack.aclose())
         self.watches.clear()
+        for lease in self.leases.values():
+            lease.deadline = self.clock.time() + lease.ttl
         self.open()
+
+    def check_revision(self, revision: int, *, changed: bool) -> None:
+        """Check the number that an answer named, before the model knows of a change."""
+        least = self.model.newest + changed
+        assert revision == least if self.dense else revision >= least
+
+    # Transactions.
 
     @rule(compares=st.lists(compares, max_size=2), then=branches, otherwise=branches)
     def transact(
         self, compares: list[Compare], then: list[Operation], otherwise: list[Operation]
     ) -> None:
-        self.transact_valid(compares, self.named(then), self.named(otherwise))
+        numbered = [
+            compare
+            if compare.target is Target.VERSION
+            else replace(compare, value=self.model.number(compare.value))
+            for compare in compares
+        ]
+        self.transact_named(numbered, self.named(then), self.named(otherwise))
 
     def named(self, branch: list[Operation]) -> list[Operation]:
         """Return the branch with real leases in place of numbers."""
@@ -137,85 +131,112 @@ class StoreMachine(RuleBasedStateMachine):
             for step in branch
         ]
 
+    def transact_named(
+        self, compares: list[Compare], then: list[Operation], otherwise: list[Operation]
+    ) -> None:
+        result = self.run_(self.store.transact(compares, then, otherwise))
+        before = self.model.newest
+        answer = self.model.transact(compares, then, otherwise, revision=result.revision)
+        assert (result.succeeded, result.reads) == (answer.succeeded, answer.reads)
+        assert result.revision >= before + answer.changes
+        if self.dense:
+            assert result.revision == before + answer.changes
+
+    # Leases.
+
     @precondition(lambda self: len(self.leases) < 3)
-    @rule(ttl=st.floats(1000, 5000))
+    @rule(ttl=st.integers(1000, 5000))
     def grant(self, ttl: float) -> None:
+        self.granted += 1
+        if self.dense:
+            ttl += self.granted / 1024  # no two end at once
         lease = self.run_(self.store.grant(ttl))
-        self.leases.append(lease)
+        self.leases[lease] = Granted(ttl, self.clock.time() + ttl)
         assert self.run_(self.store.lease(lease)).ttl == ttl
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), key=keys)
     def revoke(self, data: st.DataObject, key: str) -> None:
-        lease = data.draw(st.sampled_from(self.leases))
+        lease = data.draw(st.sampled_from(list(self.leases)))
         self.run_(self.store.revoke(lease))
-        self.leases.remove(lease)
-        state = self.states[self.newest]
-        kept = {key: item for key, item in state.items() if item.lease != lease}
-        if kept != state:
-            self.newest += 1
-            self.states[self.newest] = kept
-        assert self.run_(self.store.status()).revision == self.newest
+        self.end(lease)
+        self.check_revision(self.run_(self.store.status()).revision, changed=False)
         with pytest.raises(NotFound):
             self.run_(self.store.keep_alive(lease))
         with pytest.raises(NotFound):
             self.run_(self.store.transact([], [Put("new", b""), Put(key, b"", lease)]))
 
+    def end(self, lease: Lease) -> None:
+        """Let the model follow the end of a lease, whose revision only a watch tells."""
+        del self.leases[lease]
+        held = self.model.held(lease)
+        revision = self.model.newest + 1
+        if held and not self.dense:
+            revision = self.run_(self.deleted(held[0]))
+        self.model.end(lease, revision=revision)
+
+    async def deleted(self, key: str) -> int:
+        """Return the revision at which `key` was deleted, which is its next one."""
+        async with self.store.watch(KeyRange.key(key), after=self.model.newest) as items:
+            while not isinstance(item := await next_item(items), Revision):
+                pass
+            return item.revision
+
+    @precondition(lambda self: self.dense and self.leases)
+    @rule(seconds=st.integers(1, 4000))
+    def pass_time(self, seconds: int) -> None:
+        self.run_(self.clock.pass_time(seconds))
+        now = self.clock.time()
+        for lease, granted in sorted(self.leases.items(), key=lambda each: each[1].deadline):
+            if granted.deadline <= now:
+                self.end(lease)
+                with pytest.raises(NotFound):
+                    self.run_(self.store.lease(lease))
+        self.run_(self.until_revision(self.model.newest))
+
+    async def until_revision(self, revision: int) -> None:
+        """Wait until the ends of leases are written, which happens behind their backs."""
+        async with asyncio.timeout(10):
+            while (await self.store.status()).revision < revision:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.001)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def keep_a_lease_alive(self, data: st.DataObject) -> None:
+        lease = data.draw(st.sampled_from(list(self.leases)))
+        granted = self.leases[lease]
+        assert self.run_(self.store.keep_alive(lease)) == granted.ttl
+        granted.deadline = self.clock.time() + granted.ttl
+        self.look_at(lease)
+
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def look_at_a_lease(self, data: st.DataObject) -> None:
-        lease = data.draw(st.sampled_from(self.leases))
-        ttl = self.run_(self.store.keep_alive(lease))
+        self.look_at(data.draw(st.sampled_from(list(self.leases))))
+
+    def look_at(self, lease: Lease) -> None:
         status = self.run_(self.store.lease(lease))
-        held = sorted(key for key, item in self.states[self.newest].items() if item.lease == lease)
-        assert (list(status.keys), status.ttl) == (held, ttl)
+        granted = self.leases[lease]
+        assert (list(status.keys), status.ttl) == (self.model.held(lease), granted.ttl)
+        if self.dense:
+            assert status.remaining == pytest.approx(granted.deadline - self.clock.time())
 
-    def transact_valid(
-        self, compares: list[Compare], then: list[Operation], otherwise: list[Operation]
-    ) -> None:
-        result = self.run_(self.store.transact(compares, then, otherwise))
-        succeeded = all(self.holds(compare) for compare in compares)
-        state = dict(self.states[self.newest])
-        reads = tuple(self.step(state, step) for step in (then if succeeded else otherwise))
-        if state != self.states[self.newest]:
-            self.newest += 1
-            self.states[self.newest] = state
-        assert (result.succeeded, result.revision) == (succeeded, self.newest)
-        assert result.reads == reads
-
-    def holds(self, compare: Compare) -> bool:
-        found = select(self.states[self.newest], compare.range)
-        actual = [getattr(item, compare.target.value) for item in found] or [0]
-        return all((value != compare.value) == compare.negated for value in actual)
-
-    def step(self, state: State, step: Operation) -> tuple[KeyValue, ...]:
-        if isinstance(step, Put):
-            old = state.get(step.key)
-            revision = self.newest + 1
-            create, version = (old.create_revision, old.version + 1) if old else (revision, 1)
-            new = KeyValue(step.key, step.value, create, revision, version, step.lease)
-            state[step.key] = new
-            return ()
-        found = select(state, step.range)
-        if isinstance(step, Delete):
-            for item in found:
-                del state[item.key]
-        return found
+    # Reads.
 
     @rule(key=keys, back=st.integers(0, 8))
     def get(self, key: str, back: int) -> None:
-        revision = max(1, self.newest - back)
-        assert self.run_(self.store.get(key)) == self.states[self.newest].get(key)
+        revision = self.model.back(back)
+        assert self.run_(self.store.get(key)) == self.model.state.get(key)
         if revision < self.compacted:
             with pytest.raises(Compacted):
                 self.run_(self.store.get(key, revision=revision))
         else:
             found = self.run_(self.store.get(key, revision=revision))
-            assert found == self.states[revision].get(key)
+            assert found == self.model.at(revision).get(key)
 
     @rule(range=ranges, back=st.integers(0, 8), limit=st.integers(1, 3))
     def list_in_pages(self, range: KeyRange, back: int, limit: int) -> None:
-        revision = max(self.compacted, 1, self.newest - back)
+        revision = max(self.compacted, self.model.back(back))
         found: list[KeyValue] = []
         more = True
         while more:
@@ -224,21 +245,32 @@ class StoreMachine(RuleBasedStateMachine):
             assert page.revision == revision
             found += page.items
             more = page.more
-        assert tuple(found) == select(self.states[revision], range)
+        assert tuple(found) == self.model.select(range, revision)
         whole = self.run_(self.store.list(range, revision=revision))
         assert whole.items == tuple(found)
 
+    @rule(range=ranges)
+    def list_the_newest(self, range: KeyRange) -> None:
+        page = self.run_(self.store.list(range))
+        self.check_revision(page.revision, changed=False)
+        assert page.items == self.model.select(range, self.model.newest)
+
+    # History.
+
     @rule(back=st.integers(0, 8))
     def compact(self, back: int) -> None:
-        revision = max(0, self.newest - back)
+        revision = self.model.back(back)
         self.run_(self.store.compact(revision))
         self.compacted = max(self.compacted, revision)
         status = self.run_(self.store.status())
-        assert (status.revision, status.compacted) == (self.newest, self.compacted)
+        assert status.compacted == self.compacted
+        self.check_revision(status.revision, changed=False)
 
     @rule(range=ranges, back=st.integers(0, 12))
     def watch(self, range: KeyRange, back: int) -> None:
-        after = max(0, self.newest - back)
+        # The birth changed nothing, so before it is as good a place to begin.
+        is_long_ago = self.dense and back > len(self.model.revisions)
+        after = 0 if is_long_ago else self.model.back(back)
         watching = self.store.watch(range, after=after)
         items = self.run_(self.stack.enter_async_context(watching))
         self.watches.append(Watching(items, range, after))
@@ -247,10 +279,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def read_a_watch(self, data: st.DataObject) -> None:
         watching = data.draw(st.sampled_from(self.watches))
-        before, target = watching.position, self.newest
+        before, target = watching.position, self.model.newest
         # Fifty more revisions bring a live watch to speak of `target`, whatever its range is.
         for _ in range(50):
-            self.transact_valid([], [Put("z", b"")], [])
+            self.transact_named([], [Put("z", b"")], [])
         found: list[Revision] = []
         try:
             while watching.position < target:
@@ -260,28 +292,43 @@ class StoreMachine(RuleBasedStateMachine):
         except Compacted:
             assert watching.position < self.compacted
             self.watches.remove(watching)
-        whole = self.events(watching.range, before)
+        whole = self.model.events(watching.range, after=before)
         assert found == [each for each in whole if each.revision <= watching.position]
-
-    def events(self, range: KeyRange, after: int) -> list[Revision]:
-        found = []
-        for revision in (each for each in self.states if each > max(after, 1)):
-            old, new = self.states[revision - 1], self.states[revision]
-            events = tuple(
-                StoreEvent(key, new.get(key), old.get(key))
-                for key in sorted(old.keys() | new.keys())
-                if key in range and new.get(key) != old.get(key)
-            )
-            found += [Revision(revision, events)] if events else []
-        return found
 
 
 class MemoryMachine(StoreMachine):
-    persistent = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = MemoryStore(clock=self.clock)
+
+    def make(self) -> Store:
+        return self.memory
 
 
 class SQLiteMachine(StoreMachine):
-    persistent = True
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+
+    def make(self) -> Store:
+        path = Path(self.folder.name) / "store.db"
+        return SQLiteStore(path, durability="relaxed", clock=self.clock)
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.folder.cleanup()
+
+
+class EtcdMachine(StoreMachine):
+    dense = False
+    member: ClassVar[Member]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prefix = new_prefix()
+
+    def make(self) -> Store:
+        return EtcdStore([self.member.endpoint], prefix=self.prefix)
 
 
 _SETTINGS = settings(
@@ -295,3 +342,17 @@ TestMemoryMachine = MemoryMachine.TestCase
 TestMemoryMachine.settings = _SETTINGS
 TestSQLiteMachine = SQLiteMachine.TestCase
 TestSQLiteMachine.settings = _SETTINGS
+
+
+class TestEtcdMachine(EtcdMachine.TestCase):  # type: ignore[valid-type,misc]  # is made at run time
+    settings = settings(_SETTINGS, max_examples=tries(25, soak=300))
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        # Compaction is everybody's, so no other test may share it.
+        cls.etcd = running_etcd()
+        EtcdMachine.member = cls.etcd.__enter__()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.etcd.__exit__(None, None, None)

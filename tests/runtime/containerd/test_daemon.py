@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from miren.base.errors import InvalidInput, RuntimeFailure
+from miren.base.processes import is_alive, wait_ended
 from miren.runtime.containerd.client import Containers
 from miren.runtime.containerd.connection import Connection
 from miren.runtime.containerd.daemon import ContainerdDaemon
-from miren.runtime.containerd.processes import is_alive, wait_ended
 from tests.runtime.containerd.conftest import Instance, new_instance
 from tests.runtime.containerd.sandboxes import DEADLINE, eventually
 

@@ -11,8 +11,9 @@ from dataclasses import replace
 import pytest
 
 from miren.base.errors import MirenError, Unavailable
+from miren.base.processes import wait_ended
 from miren.runtime.api import ContainerPhase
-from miren.runtime.containerd.processes import processes_with, wait_ended
+from miren.runtime.containerd.processes import processes_with
 from tests.runtime.containerd.conftest import Instance
 from tests.runtime.containerd.sandboxes import (
     DEADLINE,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from miren.runtime.containerd.processes import wait_ended
+from miren.base.processes import wait_ended
 from miren.runtime.network import Names, bridge_name, table_name, veth_name
 from tests.runtime.containerd.conftest import Instance, new_instance
 from tests.runtime.containerd.sandboxes import (

@@ -1,0 +1,1 @@
+"""What scripts/generate_protos.py made; never edited by hand."""

@@ -1,0 +1,387 @@
+"""What happened in the store: as it happens, for the fan-out, and as it happened, for who is late.
+
+Two kinds of watch, both of all that the store has in etcd. The root watch follows the newest
+revisions for as long as the store is open and publishes them. A catching-up watch begins at an
+old revision. Nothing tells for certain when a watch has caught up, except an event: so it reads
+until one at or past the revision it is to reach, having made sure that there is one.
+
+A compaction can overtake either. etcd says so only when it has passed the revision after the one
+asked for, while a deletion in the compacted revision itself is already gone. So what comes from
+etcd's history is delivered only after a read has shown that the state it starts from is still
+kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import NoReturn, TypeVar
+
+from miren.base.backoff import Backoff
+from miren.base.errors import (
+    Compacted,
+    DeadlineExceeded,
+    InvalidInput,
+    MirenError,
+    OutcomeUnknown,
+    StoreFull,
+    StoreReset,
+    Unavailable,
+)
+from miren.entities.store.api import Bookmark, KeyRange, Revision
+from miren.entities.store.etcd.client import Client
+from miren.entities.store.etcd.identity import identify
+from miren.entities.store.etcd.mapping import KeySpace
+from miren.entities.store.etcd.messages import message
+from miren.entities.store.etcd.watches import Batch, Watches, WatchStream
+from miren.entities.store.rules import FIRST_REVISION
+from miren.entities.store.watching import Fanout
+
+__all__ = ["EtcdHistory"]
+
+log = logging.getLogger(__name__)
+
+_RANGE, _PUT = message("RangeRequest"), message("PutRequest")
+
+#: Between attempts of what has to succeed some time.
+_RETRIES = Backoff(first=0.05, cap=2.0)
+
+#: Batches that wait in a catching-up watch; etcd puts up to 1000 revisions into one.
+_WAITING = 2
+
+#: Catching-up watches kept for readers that are between two parts of their backlog.
+_KEPT = 16
+
+_T = TypeVar("_T")
+
+
+class EtcdHistory:
+    """The store's revisions, and its identity. `follow` feeds `fanout`, which lasts as long.
+
+    `silence` is how many seconds the root watch may bring nothing before it is doubted; `timeout`
+    how many one exchange with etcd may take.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        space: KeySpace,
+        *,
+        uuid: str,
+        newest: int,
+        silence: float,
+        timeout: float,
+    ) -> None:
+        self.uuid = uuid
+        #: The newest revision that any answer has shown.
+        self.newest = newest
+        #: The newest revision known to be compacted; there may be a newer one.
+        self.compacted = 0
+        self.fanout = Fanout(self, published=newest)
+        self._client = client
+        self._space = space
+        self._silence = silence
+        self._timeout = timeout
+        self._watches = Watches(client, space, confirm=self._confirm, timeout=timeout)
+        # A revision that certainly changed something that the store has in etcd.
+        self._eventful = 0
+        self._kept: dict[int, WatchStream] = {}
+        self._heard = asyncio.get_running_loop().time()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._awaited = asyncio.Event()
+        self._backlog = newest
+        self._rng = random.Random()  # noqa: S311  # spreads retries, hides nothing
+
+    async def run(self) -> None:
+        """Follow the store until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watches.run())
+            group.create_task(self._follow())
+            group.create_task(self._doubt())
+
+    def watch(
+        self, range: KeyRange, *, after: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[Revision | Bookmark]]:
+        """Keep the contract of `Store.watch`."""
+        if self.newest > self.fanout.published:
+            # Who watches waits for what was answered already. If that was somebody else's
+            # revision, nothing comes for it by itself.
+            self._backlog = self.newest
+            self._awaited.set()
+        return self.fanout.watch(range, after=after, backlog=self.newest)
+
+    async def check(self, after: int) -> None:
+        """Keep the contract of `History.check`."""
+        if after < 0:
+            raise InvalidInput(f"revision {after} is negative")
+        if after > self.newest:
+            await self.read_revision()
+        if after > self.newest:
+            raise InvalidInput(
+                f"revision {after} is not made yet; the newest is {self.newest}",
+                hint="a revision of the future means another store: list again",
+            )
+
+    async def replay(
+        self, range: KeyRange, *, after: int, through: int
+    ) -> tuple[Sequence[Revision], int]:
+        """Keep the contract of `History.replay`: as much as etcd sends at a time."""
+        await self._ensure_event(through)
+        stream = self._kept.pop(after, None) or self._watches.open(after=after, limit=_WAITING)
+        try:
+            found, reached = await self._read(stream, range, after=after, through=through)
+            await self._patiently(lambda: self._verify(after))
+        except Compacted as error:
+            stream.close()
+            oldest = await self._patiently(self.find_compacted)
+            raise Compacted(error.message, oldest=oldest) from error
+        except BaseException:
+            stream.close()
+            raise
+        self._keep(reached, stream)
+        return found, reached
+
+    async def read_revision(self) -> int:
+        """Return the newest revision, as of now."""
+        answer = await self._client.range(_RANGE(key=self._space.identity, count_only=True))
+        return self.saw(answer.header.revision)
+
+    def saw(self, revision: int) -> int:
+        """Take note that there is this revision, and return it."""
+        self.newest = max(self.newest, revision)
+        return revision
+
+    async def find_compacted(self) -> int:
+        """Return the newest compacted revision.
+
+        etcd tells nobody, but it refuses to read below: usually one read shows that nothing has
+        changed, and otherwise the place is found by halves.
+        """
+        low = max(self.compacted, FIRST_REVISION)
+        if await self._is_kept(low):
+            return self.compacted
+        high = self.newest
+        while not await self._is_kept(high):
+            high = await self.read_revision()
+        while high - low > 1:
+            middle = (low + high) // 2
+            if await self._is_kept(middle):
+                high = middle
+            else:
+                low = middle
+        self.compacted = max(self.compacted, high)
+        return self.compacted
+
+    async def reach(self, revision: int) -> None:
+        """Return once everything up to `revision` is published; Unavailable if that takes long.
+
+        A store without room for a tick is not waited for: it has to be compacted.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                # Most revisions are the store's own, and on their way.
+                if not await self._is_published(revision, within=self._timeout / 5):
+                    await self._until_published(await self._patiently(self._tick))
+        except StoreFull as error:
+            log.warning("compacted without waiting", extra={"reason": error.message})
+        except TimeoutError as error:
+            raise Unavailable(
+                f"what happened up to revision {revision} is not received yet",
+                hint="try again when the store can be watched",
+            ) from error
+
+    async def _is_published(self, revision: int, *, within: float) -> bool:
+        try:
+            async with asyncio.timeout(within):
+                await self._until_published(revision)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _until_published(self, revision: int) -> None:
+        while self.fanout.published < revision:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            await future
+
+    def _wake(self) -> None:
+        """Let everybody look who waits for something to be published."""
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    # The root watch.
+
+    async def _follow(self) -> NoReturn:
+        failures = 0
+        while True:
+            before = self.fanout.published
+            stream = self._watches.open(after=before)
+            try:
+                await self._publish_all(stream)
+            except (Compacted, StoreReset) as error:
+                log.warning("watches end", extra={"reason": error.message})
+                await self._begin_again(error)
+            except MirenError as error:
+                log.warning("revisions wait", extra={"reason": error.message})
+                failures = failures + 1 if self.fanout.published == before else 1
+                await asyncio.sleep(_RETRIES.delay(failures, self._rng))
+            finally:
+                stream.close()
+
+    async def _publish_all(self, stream: WatchStream) -> NoReturn:
+        while True:
+            batch = await stream.next()
+            if batch.is_backlog:
+                await self._verify(batch.after)
+            for revision in batch.revisions:
+                self.fanout.publish(revision.revision, revision.events)
+            self._eventful = self.saw(self.fanout.published)
+            self._heard = asyncio.get_running_loop().time()
+            if self._waiting:
+                self._wake()
+
+    async def _begin_again(self, error: MirenError) -> None:
+        """End every watch with `error`, and publish what comes from now on."""
+        uuid, newest = await self._patiently(lambda: identify(self._client, self._space))
+        for stream in self._kept.values():
+            stream.close()
+        self._kept.clear()
+        if uuid != self.uuid or newest < self.newest:
+            self.uuid, self.newest, self.compacted = uuid, newest, 0
+        self._eventful = 0
+        self.saw(newest)
+        self.fanout.reset(error, published=newest)
+        self._wake()
+
+    async def _confirm(self) -> None:
+        """Raise StoreReset unless etcd has the history that was followed so far."""
+        known = self.newest
+        uuid, newest = await identify(self._client, self._space)
+        if uuid != self.uuid:
+            raise StoreReset(
+                f"this is store {uuid}, and was {self.uuid} before", hint="list again"
+            )
+        if newest < known:
+            raise StoreReset(
+                f"the store is at revision {newest}, and was at {known} before",
+                hint="it was restored without a new identity; list again",
+            )
+        if self.saw(newest) > self.fanout.published:
+            # What was missed may be compacted, and a deletion that is leaves nothing to be sent.
+            self._backlog = newest
+            self._awaited.set()
+
+    async def _doubt(self) -> NoReturn:
+        """See to it that a root watch that brings nothing is one to which nothing comes."""
+        patience = self._timeout
+        while True:
+            await self._until_doubtful()
+            self._heard = asyncio.get_running_loop().time()
+            try:
+                if await self.read_revision() <= self.fanout.published:
+                    continue
+                revision = await self._tick()
+            except MirenError as error:
+                log.info("etcd does not answer", extra={"reason": error.message})
+                continue
+            if await self._is_published(revision, within=patience):
+                patience = self._timeout
+                continue
+            log.warning("the root watch is stuck", extra={"revision": revision})
+            self._watches.interrupt()
+            # A revision of very many keys takes etcd a while to put together, each time anew.
+            patience *= 2
+
+    async def _until_doubtful(self) -> None:
+        """Return when nothing was heard for long, or for a moment while a reader waits."""
+        loop = asyncio.get_running_loop()
+        while (left := self._heard + self._silence - loop.time()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    await self._awaited.wait()
+            except TimeoutError:
+                continue
+            self._awaited.clear()
+            if not await self._is_published(self._backlog, within=self._timeout / 5):
+                return
+
+    # Catching up.
+
+    async def _ensure_event(self, revision: int) -> None:
+        """Return once something has certainly changed at `revision` or later."""
+        if self._eventful < revision:
+            self._eventful = max(self._eventful, await self._patiently(self._tick))
+
+    async def _tick(self) -> int:
+        """Write what nobody reads, and return the revision that made."""
+        answer = await self._client.put(_PUT(key=self._space.tick))
+        return self.saw(answer.header.revision)
+
+    async def _read(
+        self, stream: WatchStream, range: KeyRange, *, after: int, through: int
+    ) -> tuple[list[Revision], int]:
+        """Return the next revisions that touch `range`, or none having reached `through`."""
+        found: list[Revision] = []
+        reached = after
+        while not found and reached < through:
+            batch = await stream.next()
+            reached = min(batch.revisions[-1].revision, through)
+            for number, revision in enumerate(batch.revisions):
+                if revision.revision > through:
+                    rest = batch.revisions[number:]
+                    stream.give_back(Batch(through, rest, batch.is_backlog))
+                    break
+                mine = tuple(event for event in revision.events if event.key in range)
+                if mine:
+                    found.append(Revision(revision.revision, mine))
+        return found, reached
+
+    def _keep(self, position: int, stream: WatchStream) -> None:
+        """Keep a catching-up watch for whoever goes on from `position`."""
+        replaced = self._kept.pop(position, None)
+        self._kept[position] = stream
+        if len(self._kept) > _KEPT:
+            replaced = self._kept.pop(next(iter(self._kept)))
+        if replaced:
+            replaced.close()
+
+    async def _verify(self, revision: int) -> None:
+        """Raise Compacted unless the state at `revision` is still kept."""
+        try:
+            is_kept = await self._is_kept(revision)
+        except InvalidInput as error:
+            raise StoreReset(
+                f"revision {revision} was made, and is not any more", hint="list again"
+            ) from error
+        if not is_kept:
+            message = f"what followed revision {revision} is no longer kept"
+            raise Compacted(message, oldest=await self.find_compacted())
+
+    async def _is_kept(self, revision: int) -> bool:
+        request = _RANGE(key=self._space.identity, revision=revision, count_only=True)
+        try:
+            self.saw((await self._client.range(request)).header.revision)
+        except Compacted:
+            return False
+        return True
+
+    async def _patiently(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """Return what `call` returns, once etcd can be reached. It must be fit to be repeated.
+
+        Only people can make room, so StoreFull is raised.
+        """
+        failures = 0
+        while True:
+            try:
+                return await call()
+            except StoreFull:
+                raise
+            except (Unavailable, OutcomeUnknown, DeadlineExceeded) as error:
+                log.info("etcd does not answer", extra={"reason": error.message})
+                failures += 1
+                await asyncio.sleep(_RETRIES.delay(failures, self._rng))

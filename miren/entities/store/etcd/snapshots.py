@@ -1,0 +1,62 @@
+"""A snapshot of etcd in a file, in the form of `etcdctl snapshot save`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from pathlib import Path
+
+from miren.base.errors import Refused, Unavailable
+from miren.base.ids import new_uid
+from miren.entities.store.etcd.client import Client
+
+__all__ = ["write_snapshot"]
+
+#: etcd ends a snapshot with the SHA-256 of all that comes before.
+_DIGEST = hashlib.sha256().digest_size
+
+
+async def write_snapshot(client: Client, path: Path) -> None:
+    """Write a snapshot of the member in use to the new file `path`, mode 0600.
+
+    Raises Refused where `path` exists, Unavailable when what came is not whole. Whatever goes
+    wrong leaves nothing.
+    """
+    if path.exists():  # noqa: ASYNC240  # a look at one name takes no time
+        raise _taken(path)
+    part = path.with_name(f".{path.name}.{new_uid()}.part")
+    try:
+        with open(part, "xb", opener=_private) as file:  # noqa: ASYNC230
+            async with aclosing(client.snapshot()) as pieces:
+                await _copy(pieces, file.write)
+            file.flush()
+            await asyncio.to_thread(os.fsync, file.fileno())
+        # Unlike a rename, this never replaces what somebody else put there meanwhile.
+        path.hardlink_to(part)  # noqa: ASYNC240
+    except FileExistsError as error:
+        raise _taken(path) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+async def _copy(pieces: AsyncIterator[bytes], write: Callable[[bytes], object]) -> None:
+    """Write what comes; raise Unavailable unless it ends with the digest of the rest."""
+    digest, end = hashlib.sha256(), b""
+    async for piece in pieces:
+        write(piece)
+        end += piece
+        digest.update(end[:-_DIGEST])
+        end = end[-_DIGEST:]
+    if end != digest.digest():
+        raise Unavailable("the snapshot that etcd sent is not whole", hint="take another one")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _taken(path: Path) -> Refused:
+    return Refused(f"{path} exists", hint="give the snapshot another name")

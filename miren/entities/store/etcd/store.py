@@ -1,0 +1,310 @@
+"""The store of a cluster: everything below a prefix in etcd.
+
+Reads and writes are etcd's own; what etcd lacks is made here. It does not say how far it is
+compacted, and its watches end with their connection: `history` and `watches` see to both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from miren.base.errors import Compacted, InvalidInput, NotFound, Refused, Unavailable
+from miren.entities.store.api import (
+    Bookmark,
+    Compare,
+    Get,
+    KeyRange,
+    KeyValue,
+    Lease,
+    LeaseStatus,
+    Operation,
+    Page,
+    Put,
+    Revision,
+    StoreStatus,
+    TransactionResult,
+)
+from miren.entities.store.etcd.client import Client
+from miren.entities.store.etcd.history import EtcdHistory
+from miren.entities.store.etcd.identity import identify
+from miren.entities.store.etcd.mapping import KeySpace
+from miren.entities.store.etcd.messages import message
+from miren.entities.store.etcd.snapshots import write_snapshot
+from miren.entities.store.etcd.tls import TLS
+from miren.entities.store.retention import Retention, retaining
+from miren.entities.store.rules import (
+    Transaction,
+    check_key,
+    check_revision,
+    check_ttl,
+    closed,
+    ended,
+    new_lease,
+    rest_of,
+)
+
+__all__ = ["EtcdStore"]
+
+log = logging.getLogger(__name__)
+
+#: Keys read at a time.
+_PAGE = 500
+
+_COMPACTION = message("CompactionRequest")
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """What exists only while the store is open; `resources` closes it all."""
+
+    client: Client
+    history: EtcdHistory
+    resources: AsyncExitStack
+
+
+class EtcdStore:
+    """A Store in the etcd cluster at `endpoints`, below `prefix`.
+
+    One cluster can hold several stores, if no prefix lies below another. Revisions are the
+    cluster's, so those of other stores lie in between, and a compaction is everybody's. `timeout`
+    is how long one call to etcd may take, in seconds; `silence` how long nothing may be heard of
+    the store before it is made sure that there is nothing to hear. With `retention` the store
+    compacts the cluster; otherwise somebody else has to, such as etcd's own auto-compaction.
+
+    etcd takes 128 operations in a transaction and 1.5 MiB in a request unless it is configured
+    for more; beyond that `transact` raises InvalidInput. Leases last whole seconds.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        prefix: str = "/miren",
+        tls: TLS | None = None,
+        user: tuple[str, str] | None = None,
+        timeout: float = 5.0,
+        silence: float = 60.0,
+        retention: Retention | None = None,
+    ) -> None:
+        self._space = KeySpace(prefix)
+        self._connect = partial(
+            Client, endpoints=tuple(endpoints), tls=tls, user=user, timeout=timeout
+        )
+        self._connect()  # raises for what cannot be an endpoint
+        self._timeout = timeout
+        self._silence = silence
+        self._retention = retention
+        self._open: _Open | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._open:
+            raise Refused("the store is open already", hint="share the one that is open")
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(self._connect())
+            uuid, newest = await identify(client, self._space)
+            history = EtcdHistory(
+                client,
+                self._space,
+                uuid=uuid,
+                newest=newest,
+                silence=self._silence,
+                timeout=self._timeout,
+            )
+            following = asyncio.create_task(history.run(), name="etcd history")
+            stack.push_async_callback(_stop, following)
+            following.add_done_callback(lambda task: _report(task, history))
+            stack.callback(history.fanout.close)
+            if self._retention:
+                watched = history.fanout.oldest_position
+                await stack.enter_async_context(retaining(self, self._retention, watched=watched))
+            self._open = _Open(client, history, stack.pop_all())
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        opened, self._open = self._open, None
+        if opened:
+            await opened.resources.aclose()
+
+    async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
+        """Keep the contract of `Store.get`."""
+        opened = self._opened()
+        check_key(key)
+        answer = await _read(opened, self._space.read(KeyRange.key(key), revision=revision))
+        return self._space.item(answer.kvs[0]) if answer.kvs else None
+
+    async def list(
+        self,
+        range: KeyRange,
+        *,
+        revision: int = 0,
+        limit: int = 0,
+        after: str | None = None,
+        keys_only: bool = False,
+    ) -> Page:
+        """Keep the contract of `Store.list`, however many requests that takes."""
+        opened = self._opened()
+        if limit < 0:
+            raise InvalidInput(f"limit {limit} is negative")
+        items: list[KeyValue] = []
+        rest, at = rest_of(range, after), revision
+        while True:
+            size = min(_PAGE, limit - len(items)) if limit else _PAGE
+            request = self._space.read(rest, revision=at, limit=size, keys_only=keys_only)
+            answer = await _read(opened, request)
+            at = at or answer.header.revision
+            items += self._space.items(answer.kvs)
+            if not answer.more or len(items) == limit:
+                return Page(tuple(items), at, answer.more)
+            rest = rest_of(rest, items[-1].key)
+
+    async def transact(
+        self,
+        compares: Sequence[Compare],
+        then: Sequence[Operation],
+        otherwise: Sequence[Operation] = (),
+    ) -> TransactionResult:
+        """Keep the contract of `Store.transact`."""
+        opened = self._opened()
+        transaction = Transaction.checked(compares, then, otherwise)
+        if not compares and len(then) == 1 and isinstance(then[0], Put):
+            # etcd makes less of this than of a transaction.
+            answer = await opened.client.put(self._space.put(then[0]))
+            opened.history.saw(answer.header.revision)
+            return TransactionResult(True, answer.header.revision, ((),))
+        only_reads = all(isinstance(each, Get) for each in (*then, *otherwise))
+        answer = await opened.client.txn(self._space.transaction(transaction), read=only_reads)
+        opened.history.saw(answer.header.revision)
+        return self._space.result(transaction, answer)
+
+    def watch(
+        self, range: KeyRange, *, after: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[Revision | Bookmark]]:
+        """Keep the contract of `Store.watch`."""
+        return self._opened().history.watch(range, after=after)
+
+    async def grant(self, ttl: float) -> Lease:
+        """Keep the contract of `Store.grant`."""
+        opened = self._opened()
+        check_ttl(ttl)
+        # Named here, because what etcd chooses does not fit into a JSON number.
+        answer = await opened.client.lease_grant(math.ceil(ttl), new_lease())
+        return Lease(answer.ID)
+
+    async def keep_alive(self, lease: Lease) -> float:
+        """Keep the contract of `Store.keep_alive`."""
+        ttl = await self._opened().client.lease_keep_alive(lease)
+        if not ttl:
+            raise ended(lease)
+        return float(ttl)
+
+    async def revoke(self, lease: Lease) -> None:
+        """Keep the contract of `Store.revoke`."""
+        try:
+            await self._opened().client.lease_revoke(lease)
+        except NotFound as error:
+            raise ended(lease) from error
+
+    async def lease(self, lease: Lease) -> LeaseStatus:
+        """Keep the contract of `Store.lease`. What remains is told in whole seconds."""
+        answer = await self._opened().client.lease_time_to_live(lease)
+        if answer.TTL < 0:
+            raise ended(lease)
+        names = filter(None, map(self._space.name, answer.keys))
+        return LeaseStatus(float(answer.grantedTTL), float(answer.TTL), tuple(sorted(names)))
+
+    async def compact(self, revision: int) -> None:
+        """Keep the contract of `Store.compact`, for all that the cluster holds.
+
+        Raises Unavailable when this store's own watch is so late that it would lose something.
+        """
+        opened = self._opened()
+        history = opened.history
+        if revision <= history.compacted:
+            return
+        if revision > history.newest:
+            await history.read_revision()
+        check_revision(revision, newest=history.newest, compacted=0)
+        await history.reach(revision)
+        # That it is compacted already is fine.
+        with contextlib.suppress(Compacted):
+            await opened.client.compact(_COMPACTION(revision=revision))
+        history.compacted = max(history.compacted, revision)
+
+    async def status(self) -> StoreStatus:
+        """Keep the contract of `Store.status`.
+
+        `size` is that of the member in use, with everything the cluster holds.
+        """
+        client, history = self._opened().client, self._opened().history
+        condition = await client.condition()
+        alarms = await client.alarms() if condition.errors else ()
+        compacted = await history.find_compacted()
+        uuid, revision = await identify(client, self._space)
+        return StoreStatus(
+            uuid,
+            history.saw(revision),
+            compacted,
+            backend="etcd",
+            size=condition.size,
+            alarms=tuple(f"{alarm.kind} at member {alarm.member:x}" for alarm in alarms)
+            or condition.errors,
+        )
+
+    async def snapshot(self, path: Path) -> None:
+        """Keep the contract of `Store.snapshot`, for all that the cluster holds."""
+        await write_snapshot(self._opened().client, path)
+
+    async def defragment(self) -> None:
+        """Keep the contract of `Store.defragment`, one member after the other."""
+        client = self._opened().client
+        for member in await client.status():
+            if member.problem is None:
+                await client.defragment(member.endpoint)
+            else:
+                log.warning("not defragmented", extra={"reason": member.problem})
+        # There may be room again; where there is none, etcd raises the alarm again.
+        for alarm in await client.alarms():
+            if alarm.kind == "NOSPACE":
+                await client.disarm(alarm)
+
+    def _opened(self) -> _Open:
+        if self._open is None:
+            raise closed()
+        return self._open
+
+
+async def _read(opened: _Open, request: Any) -> Any:
+    if request.revision < 0:
+        raise InvalidInput(f"revision {request.revision} is negative")
+    try:
+        answer = await opened.client.range(request)
+    except Compacted as error:
+        raise Compacted(
+            f"revision {request.revision} is no longer kept",
+            oldest=await opened.history.find_compacted(),
+        ) from error
+    opened.history.saw(answer.header.revision)
+    return answer
+
+
+async def _stop(following: asyncio.Task[None]) -> None:
+    following.cancel()
+    await asyncio.wait([following])
+
+
+def _report(following: asyncio.Task[None], history: EtcdHistory) -> None:
+    """End the watches when what feeds them ended by itself, which only a mistake of ours does."""
+    error = None if following.cancelled() else following.exception()
+    if error:
+        log.error("nothing is watched any more", exc_info=error)
+        reason = Unavailable("the store's watch has failed", hint="open the store again")
+        history.fanout.reset(reason, published=history.newest)

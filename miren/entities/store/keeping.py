@@ -1,0 +1,113 @@
+"""A lease that is kept alive in the background, and says so when it is lost.
+
+    async with kept_lease(store, 10) as lease:
+        await store.transact([], [Put("/workers/7", b"", lease.lease)])
+        await lease.lost.wait()
+
+Nobody can be sure of a lease that was not kept alive for its whole time, whatever the store may
+still have of it: others may hold by now what it held. So it counts as lost from the moment it may
+have ended, which is its whole time after the last heartbeat that got an answer was sent. Until
+then a store that is away is asked again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from miren.base.errors import MirenError, NotFound
+from miren.entities.store.api import Lease, Store
+
+__all__ = ["KeptLease", "kept_lease"]
+
+log = logging.getLogger(__name__)
+
+_CLOSING_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def kept_lease(
+    store: Store, ttl: float, *, name: str = "a lease"
+) -> AsyncIterator[KeptLease]:
+    """Hold a lease of at least `ttl` seconds, called `name` in logs; leaving revokes it.
+
+    What is lost is told, and never cancels the body. What cannot be revoked because the store is
+    away goes when the lease ends. Raises as `Store.grant` does.
+    """
+    since = asyncio.get_running_loop().time()
+    lease = await store.grant(ttl)
+    try:
+        kept = KeptLease(store, lease, (await store.lease(lease)).ttl, name=name)
+        # In no TaskGroup: what breaks the lease must not cancel the body, which `lost` tells.
+        keeping = asyncio.create_task(kept.keep_alive(since), name=f"keeping {name}")
+        try:
+            yield kept
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
+    finally:
+        await _give_up(store, lease, name)
+
+
+async def _give_up(store: Store, lease: Lease, name: str) -> None:
+    try:
+        async with asyncio.timeout(_CLOSING_SECONDS):
+            await store.revoke(lease)
+    except NotFound:
+        pass  # it has ended already, and said so
+    except (MirenError, TimeoutError) as error:
+        log.warning("%s ends only when its time is over: %s", name, error)
+
+
+class KeptLease:
+    """A lease that lasts until `lost` is set. Made by `kept_lease`.
+
+    `ttl` is how long the store keeps it without a heartbeat, in seconds.
+    """
+
+    def __init__(self, store: Store, lease: Lease, ttl: float, *, name: str) -> None:
+        self.lease = lease
+        self.ttl = ttl
+        self.lost = asyncio.Event()
+        self._store = store
+        self._name = name
+
+    def lose(self, why: str) -> None:
+        """Count the lease as lost, as whoever finds out first does."""
+        if not self.lost.is_set():
+            self.lost.set()
+            told = {"event": "lease.lost", "lease": self.lease, "why": why}
+            log.warning("%s is lost: %s", self._name, why, extra=told)
+
+    async def keep_alive(self, since: float) -> None:
+        """Keep the lease, which began at `since`, from ending; once that fails it is lost."""
+        try:
+            why = await self._beat(since)
+        except Exception as error:
+            self.lose(f"keeping it alive broke: {error!r}")
+            log.exception("keeping %s alive broke", self._name)
+        else:
+            self.lose(why)
+
+    async def _beat(self, since: float) -> str:
+        """Return why the lease cannot be kept alive any more."""
+        clock = asyncio.get_running_loop()
+        pause = self.ttl / 3
+        while True:
+            await asyncio.sleep(pause)
+            begun = clock.time()
+            try:
+                # One heartbeat that hangs must leave time for others.
+                async with asyncio.timeout_at(min(begun + self.ttl / 3, since + self.ttl)):
+                    await self._store.keep_alive(self.lease)
+            except NotFound:
+                return "the store has ended it"
+            except (MirenError, TimeoutError) as error:
+                left = since + self.ttl - clock.time()
+                if left <= 0:
+                    return f"the store is away: {str(error) or 'no answer'}"
+                pause = min(self.ttl / 10, left)
+            else:
+                since, pause = begun, self.ttl / 3
