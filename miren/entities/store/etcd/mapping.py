@@ -41,10 +41,9 @@ _DELETE = message("Event").EventType.Value("DELETE")
 
 _KEY = attrgetter("key")
 
+#: A target in etcd's words; the field that holds the number is called like ours.
 _TARGETS = {
-    Target.CREATE: _COMPARE.CompareTarget.Value("CREATE"),
-    Target.MOD: _COMPARE.CompareTarget.Value("MOD"),
-    Target.VERSION: _COMPARE.CompareTarget.Value("VERSION"),
+    target: (_COMPARE.CompareTarget.Value(target.name), target.value) for target in Target
 }
 
 
@@ -181,10 +180,9 @@ class KeySpace:
 
     def _fill_compare(self, message: Any, compare: Compare) -> None:
         self._fill_bounds(message, compare.range)
-        message.target = _TARGETS[compare.target]
+        message.target, field = _TARGETS[compare.target]
         message.result = _NOT_EQUAL if compare.negated else _EQUAL
-        # The field that holds the number is called like the target.
-        setattr(message, compare.target.value, compare.value)
+        setattr(message, field, compare.value)
 
     def _fill_operation(self, message: Any, operation: Operation) -> None:
         # By isinstance, because matching by class takes several times as long.
