@@ -21,7 +21,7 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
-from miren.base.errors import DeadlineExceeded, MirenError, Refused, StoreFull, Unavailable
+from miren.base.errors import MirenError, Refused, StoreFull, Unavailable
 from miren.entities.store.etcd.addresses import Address, parse_addresses
 from miren.entities.store.etcd.auth import ANONYMOUS, Auth
 from miren.entities.store.etcd.endpoints import Endpoints
@@ -372,7 +372,7 @@ class Client:
         """Raise StoreFull, having sent nothing, for as long as etcd's NOSPACE alarm is up."""
         try:
             alarms = await self.alarms()
-        except DeadlineExceeded as error:
+        except Unavailable as error:
             raise Unavailable(f"etcd {name}: not sent: {error.message}") from error
         self._is_full = any(alarm.kind == "NOSPACE" for alarm in alarms)
         if self._is_full:

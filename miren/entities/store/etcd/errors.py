@@ -16,7 +16,6 @@ import grpc
 from miren.base.errors import (
     AlreadyExists,
     Compacted,
-    DeadlineExceeded,
     InvalidInput,
     MirenError,
     NotFound,
@@ -160,7 +159,7 @@ _BY_CODE: dict[grpc.StatusCode, _Meaning] = {
     grpc.StatusCode.PERMISSION_DENIED: (Next.FAIL, Refused, None),
     grpc.StatusCode.UNAUTHENTICATED: (Next.RENEW, Refused, _CREDENTIALS),
     grpc.StatusCode.UNIMPLEMENTED: (Next.FAIL, Unimplemented, "is it an etcd of 3.4 or later?"),
-    grpc.StatusCode.DEADLINE_EXCEEDED: (Next.UNSURE, DeadlineExceeded, None),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (Next.UNSURE, Unavailable, _NO_QUORUM),
 }
 
 _UNSURE: _Meaning = (Next.UNSURE, Unavailable, None)

@@ -23,7 +23,6 @@ from typing import NoReturn, TypeVar
 from miren.base.backoff import Backoff
 from miren.base.errors import (
     Compacted,
-    DeadlineExceeded,
     InvalidInput,
     MirenError,
     OutcomeUnknown,
@@ -381,7 +380,7 @@ class EtcdHistory:
                 return await call()
             except StoreFull:
                 raise
-            except (Unavailable, OutcomeUnknown, DeadlineExceeded) as error:
+            except (Unavailable, OutcomeUnknown) as error:
                 log.info("etcd does not answer", extra={"reason": error.message})
                 failures += 1
                 await asyncio.sleep(_RETRIES.delay(failures, self._rng))

@@ -42,9 +42,7 @@ _DELETE = message("Event").EventType.Value("DELETE")
 _KEY = attrgetter("key")
 
 #: A target in etcd's words; the field that holds the number is called like ours.
-_TARGETS = {
-    target: (_COMPARE.CompareTarget.Value(target.name), target.value) for target in Target
-}
+_TARGETS = {target: (_COMPARE.CompareTarget.Value(target.name), target.value) for target in Target}
 
 
 class KeySpace:

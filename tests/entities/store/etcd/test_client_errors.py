@@ -7,7 +7,6 @@ import pytest
 
 from miren.base.errors import (
     Compacted,
-    DeadlineExceeded,
     InvalidInput,
     MirenError,
     NotFound,
@@ -95,10 +94,10 @@ def test_what_may_have_happened_is_unknown_for_a_write_and_repeated_for_a_read(
     assert not verdict.may_repeat(is_write=True)
 
 
-def test_a_deadline_is_unknown_for_a_write_and_a_deadline_for_a_read() -> None:
+def test_no_answer_in_time_is_unknown_for_a_write_and_unavailable_for_a_read() -> None:
     verdict = judge(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
     assert type(verdict.error("txn", is_write=True)) is OutcomeUnknown
-    assert type(verdict.error("range", is_write=False)) is DeadlineExceeded
+    assert type(verdict.error("range", is_write=False)) is Unavailable
 
 
 def test_a_write_is_repeated_only_where_etcd_said_that_it_did_nothing() -> None:
