@@ -88,6 +88,6 @@ def test_a_run_that_is_killed_leaves_no_process_and_its_folder_goes_with_the_nex
         folder, pid = owner.stdout.readline().split()
         owner.kill()
     wait_until(lambda: not Path("/proc", pid).exists(), within=10, told="etcd is gone")
-    assert Path(folder).exists()
+    # It may be gone by now: another run on this machine sweeps what it finds as well.
     with running_etcd():
         assert not Path(folder).exists()

@@ -19,18 +19,7 @@ from miren.entities.store.api import (
     TransactionResult,
 )
 from miren.entities.store.memory import MemoryStore
-from tests.histories import (
-    Call,
-    Watcher,
-    check_all,
-    check_calls,
-    check_history,
-    check_registers,
-    check_watch,
-    read_history,
-    watching,
-    work,
-)
+from tests.judges import check_all, check_calls, check_history, check_registers, check_watch
 from tests.planted import (
     FAULTS,
     Blind,
@@ -42,7 +31,9 @@ from tests.planted import (
     repeats,
     splits,
 )
+from tests.recording import Call, Watcher, read_history, watching
 from tests.stores import Around
+from tests.workload import work
 
 Items = AsyncIterator[Revision | Bookmark]
 

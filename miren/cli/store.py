@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from miren.base.errors import InvalidInput, MirenError, Refused, Unavailable
+from miren.base.ids import new_uid
 from miren.cli.connection import add_options, calls_to
 from miren.cli.printable import printable
 from miren.cli.progress import Progress, size
@@ -255,14 +256,17 @@ def _exclusive(name: str) -> Iterator[IO[bytes]]:
     path = Path(name)
     if path.exists():
         raise Refused(f"{path} exists", hint="give the export another name")
-    part = path.with_name(path.name + ".part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    # Of a name of its own: two exports at once would write into each other.
+    part = path.with_name(f".{path.name}.{new_uid()}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         part.rename(path)
+    except OSError as error:
+        raise MirenError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
 

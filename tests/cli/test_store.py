@@ -223,6 +223,14 @@ def test_a_snapshot_replaces_no_file(server: Server, backups: Path) -> None:
         (backups / taken).unlink()
     done = server.cli("store", "snapshot", backups / "none" / "snap")
     assert (done.code, done.err) == (2, f"error: {backups}/none is no folder\n")
+    done = server.cli("store", "snapshot", "/")
+    assert (done.code, done.err.partition("\n")[0]) == (2, "error: / is no name of a snapshot")
+
+
+def test_an_export_that_cannot_be_written_says_where(server: Server, backups: Path) -> None:
+    done = server.cli("store", "export", backups / "none" / "all")
+    expected = f"error: cannot write {backups}/none/all: No such file or directory\n"
+    assert (done.code, done.err) == (1, expected)
 
 
 def test_a_name_is_where_the_command_runs(server: Server, backups: Path) -> None:

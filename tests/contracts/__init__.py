@@ -6,6 +6,7 @@ import pytest
 pytest.register_assert_rewrite(
     "tests.contracts.runtime_contract",
     "tests.contracts.store_contract",
+    "tests.contracts.store_leases",
     "tests.contracts.store_reading",
     "tests.contracts.store_transactions",
     "tests.contracts.store_watching",

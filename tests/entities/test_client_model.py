@@ -21,16 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from miren.base.errors import Conflict, MirenError
 from miren.entities.checking import check
-from miren.entities.client import (
-    Added,
-    Bookmark,
-    Deleted,
-    Left,
-    Modified,
-    Propagation,
-    Selection,
-    Target,
-)
+from miren.entities.client import Propagation
 from miren.entities.entity import Entity, OwnerReference, Partial
 from miren.entities.gen import Project
 from miren.entities.kinds import Kinds
@@ -39,12 +30,14 @@ from miren.entities.store.memory import MemoryStore
 from miren.entities.store.sqlite import SQLiteStore
 from miren.entities.store_client import StoreClient
 from tests.effort import IS_SOAK, tries
+from tests.entities.selections import check_selections
 from tests.entities.things import (
     Holder,
     Key,
     Plain,
     Record,
     Thing,
+    key_of,
     kind_of_error,
     leaves_of,
     unescaped,
@@ -89,49 +82,6 @@ documents = st.builds(
     things,
     labels,
 )
-Says = Callable[[Thing], bool]
-SELECTIONS: tuple[tuple[Selection, Says], ...] = (
-    (Selection(), lambda each: True),
-    (Selection(project="blue"), lambda each: each.project == "blue"),
-    (Selection(labels={"app": "x"}), lambda each: label(each, "app") == "x"),
-    (
-        Selection(project="default", labels="app in (x,y),tier!=y"),
-        lambda each: (
-            each.project == "default"
-            and label(each, "app") in ("x", "y")
-            and label(each, "tier") != "y"
-        ),
-    ),
-    (Selection(labels="!app"), lambda each: label(each, "app") is None),
-    (Selection(labels="tier notin (x)"), lambda each: label(each, "tier") != "x"),
-    (Selection(fields={"spec.weight": "2"}), lambda each: each.spec.weight == 2),
-    (
-        Selection(project="blue", fields={"spec.weight": "1", "status.place": "here"}),
-        lambda each: (each.project, each.spec.weight, each.status.place) == ("blue", 1, "here"),
-    ),
-    (
-        Selection(fields={"spec.loose": "a"}, labels="app"),
-        lambda each: each.spec.loose == "a" and label(each, "app") is not None,
-    ),
-    (
-        Selection(refers_to=Target(Holder, "a", "blue")),
-        lambda each: each.project == "blue" and refers(each, "a"),
-    ),
-    (
-        Selection(refers_to=Target(Holder, "a"), labels="app"),
-        lambda each: (
-            each.project == "default" and refers(each, "a") and label(each, "app") is not None
-        ),
-    ),
-)
-
-
-def label(entity: Thing, key: str) -> str | None:
-    return entity.metadata.labels.get(key)
-
-
-def refers(entity: Thing, name: str) -> bool:
-    return name in (entity.spec.restrict, entity.spec.unset, entity.spec.loose)
 
 
 class ClientMachine(RuleBasedStateMachine):
@@ -427,45 +377,7 @@ class ClientMachine(RuleBasedStateMachine):
         assert report.is_clean, "\n".join(map(str, report.problems))
         everything = (await self.client.list(Thing)).items
         assert len(everything) == sum(key[0] == "Thing" for key in self.model.records)
-        for selection, is_selected in SELECTIONS:
-            wanted = [each for each in everything if is_selected(each)]
-            whole = list((await self.client.list(Thing, selection)).items)
-            if selection.refers_to is None:
-                assert whole == wanted
-            else:  # these come by attribute
-                assert sorted(whole, key=key_of) == wanted
-            for limit in (1, 2, 3):
-                assert await self.paged(selection, limit) == whole
-            assert await self.replayed(selection) == {key_of(each): each for each in wanted}
-
-    async def paged(self, selection: Selection, limit: int) -> list[Thing]:
-        found: list[Thing] = []
-        token = ""
-        while True:
-            page = await self.client.list(Thing, selection, limit=limit, token=token)
-            assert len(page.items) == limit or not page.token
-            found += page.items
-            token = page.token
-            if not token:
-                return found
-
-    async def replayed(self, selection: Selection) -> dict[Key, Thing]:
-        """Return what a watch from the beginning leaves of a selection."""
-        until, known = await self.client.revision(), dict[Key, Thing]()
-        async with self.client.watch(Thing, selection, after=self.start) as events:
-            async for event in events:
-                match event:
-                    case Added(entity):
-                        assert key_of(entity) not in known
-                        known[key_of(entity)] = entity
-                    case Modified(entity, old):
-                        assert known[key_of(entity)] == old
-                        known[key_of(entity)] = entity
-                    case Deleted(entity) | Left(entity):
-                        assert known.pop(key_of(entity)).uid == entity.uid
-                if isinstance(event, Bookmark) and event.revision >= until:
-                    return known
-        raise AssertionError("a watch has no end")
+        await check_selections(self.client, everything, after=self.start)
 
 
 async def outcome(work: Coroutine[Any, Any, T]) -> T | MirenError:
@@ -474,10 +386,6 @@ async def outcome(work: Coroutine[Any, Any, T]) -> T | MirenError:
         return await work
     except MirenError as error:
         return error
-
-
-def key_of(entity: Entity[Any, Any]) -> Key:
-    return (entity.kind.name, entity.project, entity.name)
 
 
 def merge_patch(document: Mapping[str, Any], gone: set[str]) -> dict[str, Any]:

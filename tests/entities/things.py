@@ -26,7 +26,17 @@ from miren.entities.model import Map, Model, Ref
 from miren.entities.model import field as attribute
 from tests.builders import Nothing
 
-__all__ = ["Holder", "Key", "Plain", "Record", "Thing", "kind_of_error", "leaves_of", "unescaped"]
+__all__ = [
+    "Holder",
+    "Key",
+    "Plain",
+    "Record",
+    "Thing",
+    "key_of",
+    "kind_of_error",
+    "leaves_of",
+    "unescaped",
+]
 
 
 class HolderSpec(Model):
@@ -65,6 +75,11 @@ DEFAULTS: Mapping[str, Fields] = {
 }
 REFERENCES = ("restrict", "unset", "loose")
 OURS = (FOREGROUND, ORPHAN, UNSET)
+
+
+def key_of(entity: Entity[Any, Any]) -> Key:
+    """Return the key of an entity's record."""
+    return (entity.kind.name, entity.project, entity.name)
 
 
 def leaves_of(document: Mapping[str, Any]) -> Fields:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -69,6 +70,30 @@ def test_a_snapshot_of_it_is_restored_as_another_store(server: Server, tmp_path:
     assert status(server)["uuid"] != uuid
     server.ok("Create", entity=disk("new"))
     server.assert_sound()
+
+
+def test_a_snapshot_that_cannot_be_written_says_why(server: Server) -> None:
+    done = server.cli("store", "snapshot", "/proc/snap")
+    assert done.err.startswith("error: cannot write the snapshot /proc/snap: No such file"), done
+    assert done.code == 7
+
+
+def test_a_snapshot_of_a_store_elsewhere_in_a_cluster_is_not_taken_for_an_empty_one(
+    server: Server, tmp_path: Path
+) -> None:
+    server.ok("Create", entity=disk("served"))
+    assert server.cli("store", "snapshot", tmp_path / "snap").code == 0
+    beside = tmp_path / "snap.manifest.json"
+    told = json.loads(beside.read_text())
+    beside.write_text(json.dumps(told | {"uuid": "of-another-prefix"}))
+    server.stop()
+    folders = set((server.base / "state" / "etcd").glob("data*"))
+    done = server.local("store", "restore", tmp_path / "snap")
+    assert done.code == 2, done
+    assert "does not hold the store of-another-prefix below /miren" in done.err
+    assert set((server.base / "state" / "etcd").glob("data*")) == folders
+    server.start()
+    assert "served" in names(server)
 
 
 def test_space_is_given_back(server: Server) -> None:

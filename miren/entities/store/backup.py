@@ -63,7 +63,9 @@ class Manifest:
 
 
 def manifest_path(path: Path) -> Path:
-    """Return where the manifest of a snapshot is."""
+    """Return where the manifest of a snapshot is; raise InvalidInput for what names no file."""
+    if not path.name:
+        raise InvalidInput(f"{path} is no name of a snapshot", hint="name a file")
     return path.with_name(path.name + ".manifest.json")
 
 
@@ -98,7 +100,7 @@ def read_manifest(path: Path) -> Manifest:
         told: dict[str, Any] = json.loads(beside.read_bytes())
         found = told["format"]
         if found == FORMAT:
-            return Manifest(**told)
+            return _typed(Manifest(**told))
     except FileNotFoundError:
         raise InvalidInput(
             f"{path} has no manifest {beside.name} beside it",
@@ -121,9 +123,14 @@ def copy_verified(
     try:
         size, sha256 = _copy(source, target, tell)
         if (size, sha256) != (manifest.size, manifest.sha256):
-            reason = "is cut short or too long" if size != manifest.size else "was changed"
+            reason = (
+                f"is cut short or too long: it has {size} bytes, and its manifest says "
+                f"{manifest.size}"
+                if size != manifest.size
+                else "was changed: it has not the hash that its manifest says"
+            )
             raise InvalidInput(
-                f"{source} {reason}: it has {size} bytes, and not the hash that its manifest says",
+                f"{source} {reason}",
                 hint="take another snapshot; nothing was touched",
             )
     except FileExistsError:
@@ -156,6 +163,14 @@ async def restore_sqlite(
         for ending in ("", "-wal", "-shm", ".lock"):
             target.with_name(target.name + ending).unlink(missing_ok=True)
         raise
+    return manifest
+
+
+def _typed(manifest: Manifest) -> Manifest:
+    """Return what a file said to be a manifest; raise TypeError where a number is none."""
+    for name in ("revision", "size"):
+        if type(getattr(manifest, name)) is not int:
+            raise TypeError(f"its {name} is no number")
     return manifest
 
 

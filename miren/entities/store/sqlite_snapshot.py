@@ -26,14 +26,18 @@ class Snapshots:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._running: dict[asyncio.Future[None], apsw.Connection] = {}
+        self._targets: dict[asyncio.Future[None], Path] = {}
 
     async def write(self, target: Path) -> None:
         """Keep the contract of `Store.snapshot`; raise Unavailable where it cannot be written."""
         if target.exists():  # noqa: ASYNC240  # as quick as any other call to the disk
             raise Refused(f"{target} exists", hint="give the snapshot another name")
+        if target in self._targets.values():
+            raise Refused(f"{target} is being written", hint="give the snapshot another name")
         connection = open_for_reading(self._path)
         copying = asyncio.get_running_loop().run_in_executor(None, _copy, connection, target)
         self._running[copying] = connection
+        self._targets[copying] = target
         copying.add_done_callback(self._finished)
         try:
             await asyncio.shield(copying)
@@ -68,6 +72,7 @@ class Snapshots:
 
     def _finished(self, copying: asyncio.Future[None]) -> None:
         self._running.pop(copying).close()
+        del self._targets[copying]
         copying.exception()  # nobody may be waiting any more
 
 

@@ -153,19 +153,26 @@ async def _restore_etcd(config: Config, source: Path, new: Choice, tell: Tell) -
     data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     copy = data.with_name(data.name + ".snapshot")
     copy.unlink(missing_ok=True)
-    await asyncio.to_thread(copy_verified, source, copy, tell=tell)
+    manifest = await asyncio.to_thread(copy_verified, source, copy, tell=tell)
     try:
         await run_tool(await _restore_command(copy, data), within=_RESTORE_WITHIN)
     finally:
         copy.unlink(missing_ok=True)
     from miren.entities.store.etcd.client import Client
-    from miren.entities.store.etcd.identity import renew
+    from miren.entities.store.etcd.identity import identify, renew
     from miren.entities.store.etcd.mapping import KeySpace
 
     server = config.server
     daemon = ManagedEtcd(server.state_dir, server.run_dir, new.place)
     async with daemon, Client(endpoints=(daemon.endpoint,)) as client:
-        await renew(client, KeySpace(PREFIX))
+        space = KeySpace(PREFIX)
+        # One of a cluster may hold our store below another prefix; ours would look empty.
+        if (await identify(client, space))[0] != manifest.uuid:
+            raise InvalidInput(
+                f"{source} does not hold the store {manifest.uuid} below {PREFIX}",
+                hint="restore a cluster with etcd's own tools, and name it in etcd_endpoints",
+            )
+        await renew(client, space)
     async with open_store(config, new) as store:
         # Nobody is to go on in the old history where this etcd cannot move the revisions on.
         await store.compact((await store.status()).revision)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import sqlite3
@@ -163,6 +164,33 @@ async def test_nothing_is_written_over(store: SQLiteStore, taken: Path, tmp_path
         assert (tmp_path / name).read_text() == "mine"
         assert len(list(tmp_path.glob("other*"))) == 1
         (tmp_path / name).unlink()
+
+
+async def test_two_at_once_do_not_write_into_each_other(
+    store: SQLiteStore, tmp_path: Path
+) -> None:
+    both = await asyncio.gather(
+        *(snapshot(store, tmp_path / "one") for _ in range(2)), return_exceptions=True
+    )
+    (refused,) = [each for each in both if isinstance(each, BaseException)]
+    assert isinstance(refused, Refused)
+    assert copy_verified(tmp_path / "one", tmp_path / "copy") in both
+
+
+@pytest.mark.parametrize("name", ["/", ""])
+async def test_what_names_no_file_is_no_snapshot(name: str, store: SQLiteStore) -> None:
+    with pytest.raises(InvalidInput, match="is no name of a snapshot"):
+        read_manifest(Path(name))
+    with pytest.raises(InvalidInput, match="is no name of a snapshot"):
+        await snapshot(store, Path(name))
+
+
+@pytest.mark.parametrize("field", ["revision", "size"])
+def test_a_manifest_has_numbers_where_numbers_belong(field: str, taken: Path) -> None:
+    told = json.loads(manifest_path(taken).read_text()) | {field: "ten"}
+    manifest_path(taken).write_text(json.dumps(told))
+    with pytest.raises(InvalidInput, match=f"its {field} is no number"):
+        read_manifest(taken)
 
 
 async def test_a_store_in_memory_has_no_form_to_take_a_snapshot_of(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from tests.backends import new_prefix
 from tests.effort import tries
 from tests.etcd import Cluster, Member, running_cluster
 from tests.faults.proxy import running_proxy
-from tests.histories import ROOT, Recorder, Watcher, check_watch, read_history, watching, working
+from tests.judges import check_watch, working
+from tests.recording import ROOT, Recorder, Watcher, read_history, watching
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """A store of one etcd while the network, or etcd, fails under it.
 
 Whatever happens: no acknowledged write is lost, no event is lost, repeated or out of order, and
-what a client is told is true. The judges are those of `tests.histories`; the reference is read
+what a client is told is true. The judges are those of `tests.judges`; the reference is read
 from etcd itself, past the proxy.
 """
 
@@ -30,17 +30,8 @@ from tests.backends import new_prefix
 from tests.effort import tries
 from tests.etcd import Member, running_etcd
 from tests.faults.proxy import Direction, Proxy, running_proxy
-from tests.histories import (
-    MARK,
-    RANGE,
-    ROOT,
-    Watcher,
-    check_watch,
-    due,
-    read_history,
-    watching,
-    working,
-)
+from tests.judges import check_watch, due, working
+from tests.recording import MARK, RANGE, ROOT, Watcher, read_history, watching
 
 #: As many as exposed clients that lose what is still to come when a catch-up breaks off.
 BACKLOG = 5000

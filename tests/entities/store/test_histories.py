@@ -8,7 +8,9 @@ import pytest
 
 from miren.entities.store.api import KeyRange, Store
 from tests.effort import tries
-from tests.histories import RANGE, ROOT, Watcher, check_all, watching, work
+from tests.judges import check_all
+from tests.recording import RANGE, ROOT, Watcher, watching
+from tests.workload import work
 
 
 @pytest.mark.parametrize("seed", range(tries(3, soak=100)))

@@ -16,37 +16,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
-from miren.base.backoff import Backoff
 from miren.base.errors import (
     Compacted,
     InvalidInput,
     MirenError,
-    OutcomeUnknown,
     StoreFull,
     StoreReset,
     Unavailable,
 )
 from miren.entities.store.api import Bookmark, KeyRange, Revision
 from miren.entities.store.etcd.client import Client
-from miren.entities.store.etcd.identity import identify
 from miren.entities.store.etcd.mapping import KeySpace
-from miren.entities.store.etcd.messages import message
+from miren.entities.store.etcd.revisions import RETRIES, Revisions
 from miren.entities.store.etcd.watches import Batch, Watches, WatchStream
-from miren.entities.store.rules import FIRST_REVISION
 from miren.entities.store.watching import Fanout
 
 __all__ = ["EtcdHistory"]
 
 log = logging.getLogger(__name__)
-
-_RANGE, _PUT = message("RangeRequest"), message("PutRequest")
-
-#: Between attempts of what has to succeed some time.
-_RETRIES = Backoff(first=0.05, cap=2.0)
 
 #: Batches that wait in a catching-up watch; etcd puts up to 1000 revisions into one.
 _WAITING = 2
@@ -54,11 +45,9 @@ _WAITING = 2
 #: Catching-up watches kept for readers that are between two parts of their backlog.
 _KEPT = 16
 
-_T = TypeVar("_T")
-
 
 class EtcdHistory:
-    """The store's revisions, and its identity. `follow` feeds `fanout`, which lasts as long.
+    """What happened at which of `revisions`. `run` feeds `fanout`, which lasts as long.
 
     `silence` is how many seconds the root watch may bring nothing before it is doubted; `timeout`
     how many one exchange with etcd may take.
@@ -68,30 +57,21 @@ class EtcdHistory:
         self,
         client: Client,
         space: KeySpace,
+        revisions: Revisions,
         *,
-        uuid: str,
-        newest: int,
         silence: float,
         timeout: float,
     ) -> None:
-        self.uuid = uuid
-        #: The newest revision that any answer has shown.
-        self.newest = newest
-        #: The newest revision known to be compacted; there may be a newer one.
-        self.compacted = 0
-        self.fanout = Fanout(self, published=newest)
-        self._client = client
-        self._space = space
+        self.fanout = Fanout(self, published=revisions.newest)
+        self._revisions = revisions
         self._silence = silence
         self._timeout = timeout
         self._watches = Watches(client, space, confirm=self._confirm, timeout=timeout)
-        # A revision that certainly changed something that the store has in etcd.
-        self._eventful = 0
         self._kept: dict[int, WatchStream] = {}
         self._heard = asyncio.get_running_loop().time()
         self._waiting: list[asyncio.Future[None]] = []
         self._awaited = asyncio.Event()
-        self._backlog = newest
+        self._backlog = revisions.newest
         self._rng = random.Random()  # noqa: S311  # spreads retries, hides nothing
 
     async def run(self) -> None:
@@ -105,22 +85,22 @@ class EtcdHistory:
         self, range: KeyRange, *, after: int
     ) -> AbstractAsyncContextManager[AsyncIterator[Revision | Bookmark]]:
         """Keep the contract of `Store.watch`."""
-        if self.newest > self.fanout.published:
+        if self._revisions.newest > self.fanout.published:
             # Who watches waits for what was answered already. If that was somebody else's
             # revision, nothing comes for it by itself.
-            self._backlog = self.newest
+            self._backlog = self._revisions.newest
             self._awaited.set()
-        return self.fanout.watch(range, after=after, backlog=self.newest)
+        return self.fanout.watch(range, after=after, backlog=self._revisions.newest)
 
     async def check(self, after: int) -> None:
         """Keep the contract of `History.check`."""
         if after < 0:
             raise InvalidInput(f"revision {after} is negative")
-        if after > self.newest:
-            await self.read_revision()
-        if after > self.newest:
+        if after > self._revisions.newest:
+            await self._revisions.read_revision()
+        if after > self._revisions.newest:
             raise InvalidInput(
-                f"revision {after} is not made yet; the newest is {self.newest}",
+                f"revision {after} is not made yet; the newest is {self._revisions.newest}",
                 hint="a revision of the future means another store: list again",
             )
 
@@ -128,51 +108,20 @@ class EtcdHistory:
         self, range: KeyRange, *, after: int, through: int
     ) -> tuple[Sequence[Revision], int]:
         """Keep the contract of `History.replay`: as much as etcd sends at a time."""
-        await self._ensure_event(through)
+        await self._revisions.ensure_event(through)
         stream = self._kept.pop(after, None) or self._watches.open(after=after, limit=_WAITING)
         try:
             found, reached = await self._read(stream, range, after=after, through=through)
-            await self._patiently(lambda: self._verify(after))
+            await self._revisions.patiently(lambda: self._revisions.verify(after))
         except Compacted as error:
             stream.close()
-            oldest = await self._patiently(self.find_compacted)
+            oldest = await self._revisions.patiently(self._revisions.find_compacted)
             raise Compacted(error.message, oldest=oldest) from error
         except BaseException:
             stream.close()
             raise
         self._keep(reached, stream)
         return found, reached
-
-    async def read_revision(self) -> int:
-        """Return the newest revision, as of now."""
-        answer = await self._client.range(_RANGE(key=self._space.identity, count_only=True))
-        return self.saw(answer.header.revision)
-
-    def saw(self, revision: int) -> int:
-        """Take note that there is this revision, and return it."""
-        self.newest = max(self.newest, revision)
-        return revision
-
-    async def find_compacted(self) -> int:
-        """Return the newest compacted revision.
-
-        etcd tells nobody, but it refuses to read below: usually one read shows that nothing has
-        changed, and otherwise the place is found by halves.
-        """
-        low = max(self.compacted, FIRST_REVISION)
-        if await self._is_kept(low):
-            return self.compacted
-        high = self.newest
-        while not await self._is_kept(high):
-            high = await self.read_revision()
-        while high - low > 1:
-            middle = (low + high) // 2
-            if await self._is_kept(middle):
-                high = middle
-            else:
-                low = middle
-        self.compacted = max(self.compacted, high)
-        return self.compacted
 
     async def reach(self, revision: int) -> None:
         """Return once everything up to `revision` is published; Unavailable if that takes long.
@@ -183,7 +132,9 @@ class EtcdHistory:
             async with asyncio.timeout(self._timeout):
                 # Most revisions are the store's own, and on their way.
                 if not await self._is_published(revision, within=self._timeout / 5):
-                    await self._until_published(await self._patiently(self._tick))
+                    await self._until_published(
+                        await self._revisions.patiently(self._revisions.tick)
+                    )
         except StoreFull as error:
             log.warning("compacted without waiting", extra={"reason": error.message})
         except TimeoutError as error:
@@ -228,7 +179,7 @@ class EtcdHistory:
             except MirenError as error:
                 log.warning("revisions wait", extra={"reason": error.message})
                 failures = failures + 1 if self.fanout.published == before else 1
-                await asyncio.sleep(_RETRIES.delay(failures, self._rng))
+                await asyncio.sleep(RETRIES.delay(failures, self._rng))
             finally:
                 stream.close()
 
@@ -236,41 +187,27 @@ class EtcdHistory:
         while True:
             batch = await stream.next()
             if batch.is_backlog:
-                await self._verify(batch.after)
+                await self._revisions.verify(batch.after)
             for revision in batch.revisions:
                 self.fanout.publish(revision.revision, revision.events)
-            self._eventful = self.saw(self.fanout.published)
+            self._revisions.eventful = self._revisions.saw(self.fanout.published)
             self._heard = asyncio.get_running_loop().time()
             if self._waiting:
                 self._wake()
 
     async def _begin_again(self, error: MirenError) -> None:
         """End every watch with `error`, and publish what comes from now on."""
-        uuid, newest = await self._patiently(lambda: identify(self._client, self._space))
+        await self._revisions.begin_again()
         for stream in self._kept.values():
             stream.close()
         self._kept.clear()
-        if uuid != self.uuid or newest < self.newest:
-            self.uuid, self.newest, self.compacted = uuid, newest, 0
-        self._eventful = 0
-        self.saw(newest)
-        self.fanout.reset(error, published=newest)
+        self.fanout.reset(error, published=self._revisions.newest)
         self._wake()
 
     async def _confirm(self) -> None:
         """Raise StoreReset unless etcd has the history that was followed so far."""
-        known = self.newest
-        uuid, newest = await identify(self._client, self._space)
-        if uuid != self.uuid:
-            raise StoreReset(
-                f"this is store {uuid}, and was {self.uuid} before", hint="list again"
-            )
-        if newest < known:
-            raise StoreReset(
-                f"the store is at revision {newest}, and was at {known} before",
-                hint="it was restored without a new identity; list again",
-            )
-        if self.saw(newest) > self.fanout.published:
+        newest = await self._revisions.confirm()
+        if newest > self.fanout.published:
             # What was missed may be compacted, and a deletion that is leaves nothing to be sent.
             self._backlog = newest
             self._awaited.set()
@@ -282,9 +219,9 @@ class EtcdHistory:
             await self._until_doubtful()
             self._heard = asyncio.get_running_loop().time()
             try:
-                if await self.read_revision() <= self.fanout.published:
+                if await self._revisions.read_revision() <= self.fanout.published:
                     continue
-                revision = await self._tick()
+                revision = await self._revisions.tick()
             except MirenError as error:
                 log.info("etcd does not answer", extra={"reason": error.message})
                 continue
@@ -310,16 +247,6 @@ class EtcdHistory:
                 return
 
     # Catching up.
-
-    async def _ensure_event(self, revision: int) -> None:
-        """Return once something has certainly changed at `revision` or later."""
-        if self._eventful < revision:
-            self._eventful = max(self._eventful, await self._patiently(self._tick))
-
-    async def _tick(self) -> int:
-        """Write what nobody reads, and return the revision that made."""
-        answer = await self._client.put(_PUT(key=self._space.tick))
-        return self.saw(answer.header.revision)
 
     async def _read(
         self, stream: WatchStream, range: KeyRange, *, after: int, through: int
@@ -348,39 +275,3 @@ class EtcdHistory:
             replaced = self._kept.pop(next(iter(self._kept)))
         if replaced:
             replaced.close()
-
-    async def _verify(self, revision: int) -> None:
-        """Raise Compacted unless the state at `revision` is still kept."""
-        try:
-            is_kept = await self._is_kept(revision)
-        except InvalidInput as error:
-            raise StoreReset(
-                f"revision {revision} was made, and is not any more", hint="list again"
-            ) from error
-        if not is_kept:
-            message = f"what followed revision {revision} is no longer kept"
-            raise Compacted(message, oldest=await self.find_compacted())
-
-    async def _is_kept(self, revision: int) -> bool:
-        request = _RANGE(key=self._space.identity, revision=revision, count_only=True)
-        try:
-            self.saw((await self._client.range(request)).header.revision)
-        except Compacted:
-            return False
-        return True
-
-    async def _patiently(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        """Return what `call` returns, once etcd can be reached. It must be fit to be repeated.
-
-        Only people can make room, so StoreFull is raised.
-        """
-        failures = 0
-        while True:
-            try:
-                return await call()
-            except StoreFull:
-                raise
-            except (Unavailable, OutcomeUnknown) as error:
-                log.info("etcd does not answer", extra={"reason": error.message})
-                failures += 1
-                await asyncio.sleep(_RETRIES.delay(failures, self._rng))

@@ -22,8 +22,8 @@ _DIGEST = hashlib.sha256().digest_size
 async def write_snapshot(client: Client, path: Path) -> None:
     """Write a snapshot of the member in use to the new file `path`, mode 0600.
 
-    Raises Refused where `path` exists, Unavailable when what came is not whole. Whatever goes
-    wrong leaves nothing.
+    Raises Refused where `path` exists, Unavailable when what came is not whole or cannot be
+    written. Whatever goes wrong leaves nothing.
     """
     if path.exists():  # noqa: ASYNC240  # a look at one name takes no time
         raise _taken(path)
@@ -38,6 +38,11 @@ async def write_snapshot(client: Client, path: Path) -> None:
         path.hardlink_to(part)  # noqa: ASYNC240
     except FileExistsError as error:
         raise _taken(path) from error
+    except OSError as error:
+        raise Unavailable(
+            f"cannot write the snapshot {path}: {error.strerror}",
+            hint="nothing is left of it; check the folder and the space in it",
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 

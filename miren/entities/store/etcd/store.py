@@ -1,7 +1,8 @@
 """The store of a cluster: everything below a prefix in etcd.
 
 Reads and writes are etcd's own; what etcd lacks is made here. It does not say how far it is
-compacted, and its watches end with their connection: `history` and `watches` see to both.
+compacted, which `revisions` finds out; and its watches end with their connection, which `history`
+and `watches` see to.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from miren.entities.store.etcd.history import EtcdHistory
 from miren.entities.store.etcd.identity import identify
 from miren.entities.store.etcd.mapping import KeySpace
 from miren.entities.store.etcd.messages import message
+from miren.entities.store.etcd.revisions import Revisions
 from miren.entities.store.etcd.snapshots import write_snapshot
 from miren.entities.store.etcd.tls import TLS
 from miren.entities.store.retention import Retention, retaining
@@ -51,6 +53,7 @@ from miren.entities.store.rules import (
     new_lease,
     rest_of,
 )
+from miren.entities.store.watching import Fanout
 
 __all__ = ["EtcdStore"]
 
@@ -67,6 +70,7 @@ class _Open:
     """What exists only while the store is open; `resources` closes it all."""
 
     client: Client
+    revisions: Revisions
     history: EtcdHistory
     resources: AsyncExitStack
 
@@ -111,22 +115,18 @@ class EtcdStore:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(self._connect())
             uuid, newest = await identify(client, self._space)
+            revisions = Revisions(client, self._space, uuid=uuid, newest=newest)
             history = EtcdHistory(
-                client,
-                self._space,
-                uuid=uuid,
-                newest=newest,
-                silence=self._silence,
-                timeout=self._timeout,
+                client, self._space, revisions, silence=self._silence, timeout=self._timeout
             )
             following = asyncio.create_task(history.run(), name="etcd history")
             stack.push_async_callback(_stop, following)
-            following.add_done_callback(lambda task: _report(task, history))
+            following.add_done_callback(lambda task: _report(task, history.fanout, revisions))
             stack.callback(history.fanout.close)
             if self._retention:
                 watched = history.fanout.oldest_position
                 await stack.enter_async_context(retaining(self, self._retention, watched=watched))
-            self._open = _Open(client, history, stack.pop_all())
+            self._open = _Open(client, revisions, history, stack.pop_all())
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -178,11 +178,11 @@ class EtcdStore:
         if not compares and len(then) == 1 and isinstance(then[0], Put):
             # etcd makes less of this than of a transaction.
             answer = await opened.client.put(self._space.put(then[0]))
-            opened.history.saw(answer.header.revision)
+            opened.revisions.saw(answer.header.revision)
             return TransactionResult(True, answer.header.revision, ((),))
         only_reads = all(isinstance(each, Get) for each in (*then, *otherwise))
         answer = await opened.client.txn(self._space.transaction(transaction), read=only_reads)
-        opened.history.saw(answer.header.revision)
+        opened.revisions.saw(answer.header.revision)
         return self._space.result(transaction, answer)
 
     def watch(
@@ -227,31 +227,31 @@ class EtcdStore:
         Raises Unavailable when this store's own watch is so late that it would lose something.
         """
         opened = self._opened()
-        history = opened.history
-        if revision <= history.compacted:
+        revisions = opened.revisions
+        if revision <= revisions.compacted:
             return
-        if revision > history.newest:
-            await history.read_revision()
-        check_revision(revision, newest=history.newest, compacted=0)
-        await history.reach(revision)
+        if revision > revisions.newest:
+            await revisions.read_revision()
+        check_revision(revision, newest=revisions.newest, compacted=0)
+        await opened.history.reach(revision)
         # That it is compacted already is fine.
         with contextlib.suppress(Compacted):
             await opened.client.compact(_COMPACTION(revision=revision))
-        history.compacted = max(history.compacted, revision)
+        revisions.compacted = max(revisions.compacted, revision)
 
     async def status(self) -> StoreStatus:
         """Keep the contract of `Store.status`.
 
         `size` is that of the member in use, with everything the cluster holds.
         """
-        client, history = self._opened().client, self._opened().history
+        client, revisions = self._opened().client, self._opened().revisions
         condition = await client.condition()
         alarms = await client.alarms() if condition.errors else ()
-        compacted = await history.find_compacted()
+        compacted = await revisions.find_compacted()
         uuid, revision = await identify(client, self._space)
         return StoreStatus(
             uuid,
-            history.saw(revision),
+            revisions.saw(revision),
             compacted,
             backend="etcd",
             size=condition.size,
@@ -290,9 +290,9 @@ async def _read(opened: _Open, request: Any) -> Any:
     except Compacted as error:
         raise Compacted(
             f"revision {request.revision} is no longer kept",
-            oldest=await opened.history.find_compacted(),
+            oldest=await opened.revisions.find_compacted(),
         ) from error
-    opened.history.saw(answer.header.revision)
+    opened.revisions.saw(answer.header.revision)
     return answer
 
 
@@ -301,10 +301,10 @@ async def _stop(following: asyncio.Task[None]) -> None:
     await asyncio.wait([following])
 
 
-def _report(following: asyncio.Task[None], history: EtcdHistory) -> None:
+def _report(following: asyncio.Task[None], fanout: Fanout, revisions: Revisions) -> None:
     """End the watches when what feeds them ended by itself, which only a mistake of ours does."""
     error = None if following.cancelled() else following.exception()
     if error:
         log.error("nothing is watched any more", exc_info=error)
         reason = Unavailable("the store's watch has failed", hint="open the store again")
-        history.fanout.reset(reason, published=history.newest)
+        fanout.reset(reason, published=revisions.newest)

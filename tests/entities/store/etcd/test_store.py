@@ -207,7 +207,7 @@ async def test_a_snapshot_that_etcd_does_not_finish_leaves_nothing(
     prefix: str, tmp_path: Path
 ) -> None:
     with running_etcd(arguments=LARGE) as etcd:
-        async with EtcdStore([etcd.endpoint], prefix=prefix, timeout=1.0) as store:
+        async with EtcdStore([etcd.endpoint], prefix=prefix, timeout=4.0) as store:
             await store.transact([], [Put(f"/{n}", bytes(500_000)) for n in range(40)])
             taking = asyncio.create_task(store.snapshot(tmp_path / "snapshot.db"))
             async with asyncio.timeout(10):
