@@ -85,7 +85,9 @@ class Daemon(ABC):
         try:
             is_ready = await self._answers(pid)
         except asyncio.CancelledError:
-            await kill_all([pid])
+            # One that is being started again stays: it outlives whoever looks after it.
+            if self._supervisor is None:
+                await kill_all([pid])
             raise
         if not is_ready:
             await kill_all([pid])
