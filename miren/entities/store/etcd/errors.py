@@ -126,7 +126,7 @@ _SAID: dict[str, _Meaning] = {
     "permission denied": (
         Next.FAIL,
         NotPermitted,
-        "let the role read and write the store's keys; snapshot and defrag need etcd's root",
+        "grant its role the store's keys; snapshot and defrag need etcd's root user",
     ),
     "authentication failed, invalid user ID or password": (Next.FAIL, Refused, _CREDENTIALS),
     "user name is empty": (Next.RENEW, Refused, "this etcd asks for a user and password"),
