@@ -22,7 +22,7 @@ from miren.entities.store.api import KeyRange, KeyValue, Put, Revision, Store
 __all__ = ["MARK", "RANGE", "ROOT", "Call", "Recorder", "Watcher", "read_history", "watching"]
 
 #: All that a workload touches.
-ROOT = "/work/"
+ROOT = "/w/"
 RANGE = KeyRange.prefix(ROOT)
 
 #: What is written to know that all before it was delivered.

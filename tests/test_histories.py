@@ -92,7 +92,7 @@ async def test_an_event_that_does_not_follow_is_told(memory: Store) -> None:
     at = next(n for n, each in enumerate(history) if each.events[0].previous)
     for wrong in (
         replace(history[at].events[0], previous=None),
-        replace(history[at].events[0], key="/work/?"),
+        replace(history[at].events[0], key="/w/?"),
     ):
         changed = [*history]
         changed[at] = replace(history[at], events=(wrong, *history[at].events[1:]))
@@ -152,7 +152,7 @@ async def test_a_write_that_nobody_made_is_told(memory: Store) -> None:
 
 
 async def test_an_order_that_time_forbids_is_told_over_keys_too(memory: Store) -> None:
-    old, new = Put("/work/a", b"1"), Put("/work/b", b"2")
+    old, new = Put("/w/a", b"1"), Put("/w/b", b"2")
     first = (await memory.transact([], [old])).revision
     second = (await memory.transact([], [new])).revision
     history = await read_history(memory, after=1)
@@ -162,7 +162,7 @@ async def test_an_order_that_time_forbids_is_told_over_keys_too(memory: Store) -
     ]
     saw_new = Call("get", 3, returned=4, saw={new.key: await memory.get(new.key)})
     not_old = Call("get", 5, returned=6, saw={old.key: None})
-    # Each key alone has an order; both together have none, because /work/a was written first.
+    # Each key alone has an order; both together have none, because /w/a was written first.
     check_registers([*writes, saw_new, not_old])
     with pytest.raises(AssertionError, match="stale"):
         check_calls([*writes, saw_new, not_old], history)
