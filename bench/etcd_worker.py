@@ -1,11 +1,12 @@
 """One side of the etcd rows, in a process of its own: our store, or grpc's bare stub.
 
-    python -m bench.etcd_worker store|watching|client|stub unix:///path/etcd.sock:0
+    python -m bench.etcd_worker SIDE unix:///path/etcd.sock:0
 
-Requests and answers are those of `peers.py`. A store also watches all that is written, with the
-values before, which costs CPU at every write. So it stands against a stub that watches
-as well, and what the store does for a write, without its watch (`client`), against the stub alone.
-Each sends the same, built from the same messages.
+Requests and answers are those of `peers.py`. The sides are `client`, `store` and `stub`, which
+send the same, built from the same messages; and two that watch as well. Once somebody watches a
+store, it is told of all that is written, with the values before, which costs CPU at every write.
+So a store with one watch (`watched-store`) stands against a stub that has etcd tell it the same
+(`watching-stub`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from miren.entities.store.etcd.mapping import KeySpace
 from miren.entities.store.etcd.messages import message
 from miren.entities.store.etcd.store import EtcdStore
 from miren.entities.store.rules import Transaction
+
+EVERYTHING = KeyRange("\0", "\U0010ffff")
 
 
 class Side(Protocol):
@@ -116,8 +119,13 @@ def _method(channel: grpc.aio.Channel, name: str, request: str, response: str) -
 @asynccontextmanager
 async def opened(side: str, endpoint: str) -> AsyncIterator[Side]:
     async with AsyncExitStack() as stack:
-        if side == "store":
-            yield OfStore(await stack.enter_async_context(EtcdStore([endpoint], prefix="/mine")))
+        if side.endswith("store"):
+            store = await stack.enter_async_context(EtcdStore([endpoint], prefix=f"/{side}"))
+            if side == "watched-store":
+                after = (await store.status()).revision
+                items = await stack.enter_async_context(store.watch(EVERYTHING, after=after))
+                stack.callback(asyncio.create_task(_read(items)).cancel)
+            yield OfStore(store)
             return
         if side == "client":
             client = await stack.enter_async_context(Client(endpoints=[endpoint]))
@@ -125,10 +133,15 @@ async def opened(side: str, endpoint: str) -> AsyncIterator[Side]:
             return
         target = endpoint.replace("unix://", "unix:")
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(target))
-        if side == "watching":
+        if side == "watching-stub":
             watching = asyncio.create_task(_watch(channel))
             stack.callback(watching.cancel)
         yield OfStub(channel)
+
+
+async def _read(items: AsyncIterator[Any]) -> None:
+    async for _ in items:
+        pass
 
 
 async def _watch(channel: grpc.aio.Channel) -> None:
@@ -139,7 +152,7 @@ async def _watch(channel: grpc.aio.Channel) -> None:
     )
     call, request = watch(), message("WatchRequest")()
     create = request.create_request
-    create.key, create.range_end, create.prev_kv = b"/watching/", b"/watching0", True
+    create.key, create.range_end, create.prev_kv = b"/watching-", b"/watching.", True
     await call.write(request)
     async for _ in call:
         pass

@@ -190,7 +190,8 @@ def run(demo: Demo, *, keep: bool) -> None:
         print("  make down")
     else:
         print("  make up        the same, and leave it running to play with")
-        print("  .venv/bin/python examples/03-greeter/greeter.py        a controller of your own")
+        greeter = "examples/02-controller-class/greeter.py"
+        print(f"  .venv/bin/python {greeter}        a controller of your own")
         print("  make test      every check and every test")
 
 

@@ -21,12 +21,13 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.certificates import Authority, Identity
+from tests.faults.proxy import Proxy, running_proxy
 from tests.folders import abandoned, claim
 from tests.servers import free_port, wait_until
 
@@ -36,10 +37,12 @@ __all__ = [
     "Cluster",
     "Encrypted",
     "Member",
+    "Partition",
     "Timing",
     "running_cluster",
     "running_encrypted_etcd",
     "running_etcd",
+    "running_partition",
 ]
 
 _SORT = "mvetcd"
@@ -159,6 +162,11 @@ class Member:
         """Return whether it thinks that it leads."""
         return self.is_running and self.metric("etcd_server_is_leader") == 1
 
+    def id(self) -> int:
+        """Return what the cluster calls it."""
+        (status,) = json.loads(self.control("endpoint", "status", "--write-out", "json"))
+        return int(status["Status"]["header"]["member_id"])
+
     def metric(self, name: str) -> float | None:
         """Return one of its numbers by its Prometheus name, or None when it does not answer."""
         found = re.search(rf"^{name} (\S+)$", self._ask("/metrics"), re.MULTILINE)
@@ -240,6 +248,36 @@ class Cluster:
         return [each for each in self.members if each is not leader and each.is_running]
 
 
+class Partition:
+    """A cluster of three, one member of which can be cut off from the two others.
+
+    Clients reach all of them all the time.
+    """
+
+    def __init__(self, outsider: Member, others: Sequence[Member], ways: Sequence[Proxy]) -> None:
+        self.cluster = Cluster([outsider, *others])
+        self.outsider = outsider
+        self.others = tuple(others)
+        self._ways = ways
+
+    def cut(self) -> None:
+        """Let nothing through between the outsider and the others: no one is told of it."""
+        for way in self._ways:
+            way.blackhole()
+
+    def heal(self) -> None:
+        """Let them hear of each other again."""
+        for way in self._ways:
+            way.heal()
+
+    async def lead(self, member: Member) -> None:
+        """Make a member the leader."""
+        leader = await self.cluster.until_leader()
+        if leader is not member:
+            await asyncio.to_thread(leader.control, "move-leader", f"{member.id():x}")
+            assert await self.cluster.until_leader() is member
+
+
 @contextmanager
 def running_etcd(
     *,
@@ -293,6 +331,34 @@ def running_cluster(
             cluster = Cluster(members)
             cluster.leader()
             yield cluster
+
+
+@asynccontextmanager
+async def running_partition(*, timing: Timing = TOGETHER) -> AsyncIterator[Partition]:
+    """Run a cluster that can be parted; it has a leader at the start.
+
+    All call each other by the same names, which are sockets beside them. So where one has a
+    folder of its own, what is there by the names of the others are ways to them.
+    """
+    first, *rest = names = [f"m{n}" for n in range(1, 4)]
+    with _folder() as folder:
+        alone = folder / "alone"
+        alone.mkdir()
+        ends = [(alone, first, folder), *((folder, name, alone) for name in rest)]
+        async with AsyncExitStack() as stack:
+            ways = [
+                await stack.enter_async_context(
+                    running_proxy(home / f"{name}.peer:0", at=elsewhere / f"{name}.peer:0")
+                )
+                for home, name, elsewhere in ends
+            ]
+            members = [Member(name, home, peers=names, timing=timing) for home, name, _ in ends]
+            for member in members:
+                stack.callback(member.kill)
+                member.start()
+            for member in members:
+                await member.until_ready()
+            yield Partition(members[0], members[1:], ways)
 
 
 @contextmanager

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from pathlib import Path
-from typing import Any, Self
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 from miren.base.errors import Unavailable
 from miren.entities.store.api import (
@@ -26,6 +25,7 @@ from miren.entities.store.api import (
     StoreStatus,
     TransactionResult,
 )
+from miren.entities.store.forwarding import ForwardingStore
 
 
 async def keys_in(store: Store, prefix: str = "/") -> list[str]:
@@ -34,18 +34,8 @@ async def keys_in(store: Store, prefix: str = "/") -> list[str]:
     return [item.key for item in page.items]
 
 
-class Around:
-    """Passes every call on. Opened and closed by whoever owns the inner store."""
-
-    def __init__(self, inner: Store) -> None:
-        self.inner = inner
-
-    async def __aenter__(self) -> Self:
-        await self.inner.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.inner.__aexit__(*exc)
+class Around(ForwardingStore):
+    """Passes every call on, some of them after `before`."""
 
     async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
         await self.before("get")
@@ -75,11 +65,6 @@ class Around:
         await self.before("write" if writes else "read")
         return await self.inner.transact(compares, then, otherwise)
 
-    def watch(
-        self, range: KeyRange, *, after: int
-    ) -> AbstractAsyncContextManager[AsyncIterator[Revision | Bookmark]]:
-        return self.inner.watch(range, after=after)
-
     async def grant(self, ttl: float) -> Lease:
         await self.before("lease")
         return await self.inner.grant(ttl)
@@ -96,18 +81,9 @@ class Around:
         await self.before("lease")
         return await self.inner.lease(lease)
 
-    async def compact(self, revision: int) -> None:
-        await self.inner.compact(revision)
-
     async def status(self) -> StoreStatus:
         await self.before("status")
         return await self.inner.status()
-
-    async def snapshot(self, path: Path) -> None:
-        await self.inner.snapshot(path)
-
-    async def defragment(self) -> None:
-        await self.inner.defragment()
 
     async def before(self, call: str) -> None:
         """Do what this kind of store does before each get, list, read, write, lease, status."""

@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import logging
 import random
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -26,7 +28,13 @@ log = logging.getLogger(__name__)
 LONGEST_SOCKET = 107
 
 _BACKOFF = Backoff(first=0.1, cap=10.0)
-_TAIL_BYTES = 8192
+# More than the traces of all goroutines that Go prints when it gives up.
+_TAIL_BYTES = 1024 * 1024
+
+# What Go says first of all when a program ends itself; the traces that follow tell an operator
+# nothing. Else the last line that a program logged as fatal, in JSON or in pairs.
+_PANIC = re.compile(r"panic: |fatal error: ")
+_FATAL = re.compile(r'.*("level":"(fatal|panic)"|\blevel=(fatal|panic)\b)')
 
 
 class Daemon(ABC):
@@ -43,6 +51,7 @@ class Daemon(ABC):
         self.log = log
         self._ready_within = ready_within
         self._supervisor: asyncio.Task[None] | None = None
+        self._log_begin = 0  # where in the log the words of the process that we started begin
 
     async def __aenter__(self) -> Self:
         pid = await self.start()
@@ -81,6 +90,7 @@ class Daemon(ABC):
                 return pid
             await terminate(pid, grace=min(5.0, self._ready_within))
         await self._prepare()
+        self._log_begin = self.log.stat().st_size if self.log.exists() else 0
         pid = self._spawn()
         try:
             is_ready = await self._answers(pid)
@@ -105,14 +115,19 @@ class Daemon(ABC):
             await terminate(pid, grace=10.0)
 
     def last_words(self) -> str:
-        """Return the last line of its log, or what there is to say about that."""
+        """Return why it ended as far as its log says, else its last line, or that there is none.
+
+        What one that we started before the last has said does not count.
+        """
         try:
             with self.log.open("rb") as file:
-                file.seek(max(file.seek(0, 2) - _TAIL_BYTES, 0))
+                end = file.seek(0, 2)
+                begin = self._log_begin if self._log_begin <= end else 0
+                file.seek(max(begin, end - _TAIL_BYTES))
                 lines = file.read().decode(errors="replace").splitlines()
         except FileNotFoundError:
             return "it wrote no log"
-        return lines[-1] if lines else "its log is empty"
+        return _reason(lines) if lines else "it logged nothing"
 
     async def _answers(self, pid: int) -> bool:
         """Return whether it answers in time; give up early when its process has ended."""
@@ -145,3 +160,11 @@ class Daemon(ABC):
             except MirenError as error:
                 failures += 1
                 log.error("%s cannot be started: %s", self.name, error.message)  # noqa: TRY400
+
+
+def _reason(lines: Sequence[str]) -> str:
+    for sign in (_PANIC, _FATAL):
+        for line in reversed(lines):
+            if sign.match(line):
+                return line
+    return lines[-1]

@@ -2,6 +2,10 @@
 
 Libraries only ever `logging.getLogger(__name__)`; the program that owns the process calls
 `configure` once. Fields go in `extra=`, never into the text, so that they can be searched.
+
+What libraries have to say below `info` is about themselves (grpc's of every call), and would bury
+what is ours, so `debug` is for the loggers below `miren`. Whoever wants it of another one sets
+that logger's own level.
 """
 
 from __future__ import annotations
@@ -18,12 +22,17 @@ _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "ta
 
 
 def configure(level: str, format: Literal["text", "json"]) -> None:
-    """Send every log line of this process to standard error, from `level` on."""
+    """Send the log lines of this process to standard error, from `level` on.
+
+    Of loggers that are not ours and have no level of their own, nothing below `info`.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if format == "json" else _Text())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("miren").setLevel(root.level)
+    root.setLevel(max(root.level, logging.INFO))
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -31,6 +31,11 @@ def add_store(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESSES",
         help="the etcd cluster to use, with commas between; without, the server runs its own",
     )
+    parser.add_argument(
+        "--etcd-prefix",
+        metavar="PREFIX",
+        help="where in the cluster the store's keys are (default: /miren)",
+    )
 
 
 def config_of(options: argparse.Namespace) -> Config:
@@ -41,6 +46,7 @@ def config_of(options: argparse.Namespace) -> Config:
         "server.node_name": "node_name",
         "store.backend": "store",
         "store.etcd_endpoints": "etcd_endpoints",
+        "store.etcd_prefix": "etcd_prefix",
         "runtime.adapter": "runtime",
         "log.level": "log_level",
         "log.format": "log_format",

@@ -6,6 +6,7 @@ miren store export FILE            everything as JSON lines, which any backend t
 miren store move --to etcd|sqlite  change the backend while the server runs
 miren store compact                forget history; entities stay
 miren store defrag                 give the space that this freed back to the disk
+miren store prune                  remove the stores that were replaced and kept
 
 These ask the server. The next two work in its place, while it is stopped, on the store that its
 configuration names:
@@ -18,24 +19,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from miren.base.errors import InvalidInput, MirenError, Refused, Unavailable
-from miren.base.ids import new_uid
+from miren.base.errors import MirenError, OutcomeUnknown, Unavailable
 from miren.cli.connection import add_options, calls_to
 from miren.cli.printable import printable
 from miren.cli.progress import Progress, size
+from miren.cli.store_files import new_file, readable_file
+from miren.cli.store_pruning import add_pruning, prune, told_of_replaced
 
 __all__ = ["configure", "run"]
 
 _SERVICE = "miren.store.v1.Store"
 _SECONDS = 3600.0
 _RESTART_WITHIN = 60.0
+_AFTER_A_MOVE = (
+    "start the server: `miren store status` says which store it has, and that one is whole; "
+    "if it is the one before, `miren store move` can be repeated"
+)
 
 Answer = Mapping[str, Any]
 
@@ -50,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "move": "change the backend",
         "compact": "forget history",
         "defrag": "give unused space back to the disk",
+        "prune": "remove the stores that were replaced and kept",
     }
     for name, what in online.items():
         action = actions.add_parser(name, help=what)
@@ -59,8 +64,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
             action.add_argument("--to", choices=("etcd", "sqlite"), required=True)
         if name == "compact":
             action.add_argument(
-                "--revision", type=int, default=0, metavar="N", help="up to N (default: now)"
+                "--revision", type=_revision, default=0, metavar="N", help="up to N (default: now)"
             )
+        if name == "prune":
+            add_pruning(action)
         _add_output(action)
         add_options(action, project=False)
     _configure_offline(actions)
@@ -84,6 +91,12 @@ def _configure_offline(actions: Any) -> None:
         _add_output(action)
 
 
+def _revision(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no revision: they begin at 1")
+    return int(text)
+
+
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
 
@@ -97,6 +110,7 @@ def run(options: argparse.Namespace) -> int:
         "move": _move,
         "compact": _compact,
         "defrag": _defragment,
+        "prune": prune,
         "restore": _restore,
         "import": _import,
     }
@@ -125,6 +139,7 @@ def _status(options: argparse.Namespace) -> tuple[Answer, list[str]]:
         f"size: {size(answer['size'])}",
         *(f"alarm: {alarm}" for alarm in answer["alarms"] or ["none"]),
         *moving,
+        *(f"kept: {told_of_replaced(each)}" for each in answer["replaced"]),
     ]
 
 
@@ -154,21 +169,40 @@ def _snapshot(options: argparse.Namespace) -> tuple[Answer, list[str]]:
 
 
 def _move(options: argparse.Namespace) -> tuple[Answer, list[str]]:
-    calls = calls_to(options)
-    answer: dict[str, Any] = {}
-    with Progress() as progress:
-        for message in calls.stream(f"{_SERVICE}/Move", {"to": options.to}):
-            if "moved" in message:
-                answer = message
-            else:
-                progress.tell(f"{message['step']}: {message['keys']} keys")
-        progress.tell("waiting for the server to go on")
-        status = _answer_of_new(options)
+    # Whatever fails after this, there was a server.
+    calls_to(options).call(f"{_SERVICE}/Status", {})
+    try:
+        answer, status = _follow_move(options)
+    except (Unavailable, OutcomeUnknown) as error:
+        if _is_there(options):
+            raise
+        raise type(error)(error.message, hint=_AFTER_A_MOVE) from error
     if not answer and status["backend"] != options.to:
         raise MirenError("the server stopped the move", hint="the store is as it was")
     counted = f", {answer['moved']} keys" if answer else ""
     lines = [f"the store is {options.to} now{counted}", *_kept(answer.get("kept", ""))]
     return {**answer, **status}, lines
+
+
+def _follow_move(options: argparse.Namespace) -> tuple[Answer, Answer]:
+    """Return what the move answered, if it came to that, and the status afterwards."""
+    answer: Answer = {}
+    with Progress() as progress:
+        for message in calls_to(options).stream(f"{_SERVICE}/Move", {"to": options.to}):
+            if "moved" in message:
+                answer = message
+            else:
+                progress.tell(f"{message['step']}: {message['keys']} keys")
+        progress.tell("waiting for the server to go on")
+        return answer, _answer_of_new(options)
+
+
+def _is_there(options: argparse.Namespace) -> bool:
+    try:
+        calls_to(options).call(f"{_SERVICE}/Status", {})
+    except MirenError:
+        return False
+    return True
 
 
 def _answer_of_new(options: argparse.Namespace) -> Answer:
@@ -191,7 +225,7 @@ def _export(options: argparse.Namespace) -> tuple[Answer, list[str]]:
     import hashlib
 
     hashed, keys, last = hashlib.sha256(), 0, b""
-    with Progress() as progress, _exclusive(options.file) as file:
+    with Progress() as progress, new_file(options.file) as file:
         for message in calls_to(options).stream(f"{_SERVICE}/Export", {}):
             for line in message["lines"].encode().splitlines(keepends=True):
                 hashed.update(last)
@@ -229,7 +263,7 @@ def _import(options: argparse.Namespace) -> tuple[Answer, list[str]]:
     from miren.server.stores.replacing import import_export
 
     config = config_of(options)
-    with Progress() as progress, _readable(options.file) as source:
+    with Progress() as progress, readable_file(options.file) as source:
         header, replaced = asyncio.run(
             import_export(
                 config,
@@ -244,45 +278,5 @@ def _import(options: argparse.Namespace) -> tuple[Answer, list[str]]:
 
 
 def _kept(path: Path | str | None) -> list[str]:
-    return [f"the store before is kept at {path}; remove it when all is well"] if path else []
-
-
-@contextmanager
-def _exclusive(name: str) -> Iterator[IO[bytes]]:
-    """Yield a new file, mode 0600, which is there only once the body is through."""
-    if name == "-":
-        yield sys.stdout.buffer
-        return
-    path = Path(name)
-    if path.exists():
-        raise Refused(f"{path} exists", hint="give the export another name")
-    # Of a name of its own: two exports at once would write into each other.
-    part = path.with_name(f".{path.name}.{new_uid()}.part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-    except OSError as error:
-        raise MirenError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
-def _readable(name: str) -> Iterator[Path]:
-    """Yield the file to import; what comes from standard input is kept in one meanwhile."""
-    if name != "-":
-        if not Path(name).is_file():
-            raise InvalidInput(f"no file {name}")
-        yield Path(name)
-        return
-    import shutil
-    import tempfile
-
-    with tempfile.NamedTemporaryFile(prefix="miren-import-") as file:  # mode 0600
-        shutil.copyfileobj(sys.stdin.buffer, file)
-        file.flush()
-        yield Path(file.name)
+    then = "once all is well, `miren store prune` removes it"
+    return [f"the store before is kept at {path}; {then}"] if path else []

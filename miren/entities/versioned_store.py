@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import orjson
 
@@ -26,16 +25,14 @@ from miren.entities.store.api import (
     Compare,
     KeyRange,
     KeyValue,
-    Lease,
-    LeaseStatus,
     Operation,
     Page,
     Revision,
     Store,
     StoreEvent,
-    StoreStatus,
     TransactionResult,
 )
+from miren.entities.store.forwarding import ForwardingStore
 
 __all__ = ["VersionedStore", "converted_managers"]
 
@@ -49,11 +46,11 @@ def converted_managers(converter: Converter, managers: Managers) -> Managers:
     return {name: owned for name, owned in moved.items() if owned}
 
 
-class VersionedStore:
+class VersionedStore(ForwardingStore):
     """See `Store`. Reading raises InvalidInput for an entity in a version that nobody knows."""
 
     def __init__(self, inner: Store, kinds: Kinds, keyring: Keyring | None = None) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self._kinds = kinds
         self._keyring = keyring
 
@@ -61,15 +58,6 @@ class VersionedStore:
     def over(cls, store: Store, kinds: Kinds, keyring: Keyring | None = None) -> VersionedStore:
         """Return the store with these kinds in their stored versions."""
         return store if isinstance(store, cls) else cls(store, kinds, keyring)
-
-    async def __aenter__(self) -> Self:
-        await self.inner.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.inner.__aexit__(*exc)
-
-    # -- reading ---------------------------------------------------------------------------
 
     async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
         """Return a key's value; see `Store.get`."""
@@ -141,40 +129,6 @@ class VersionedStore:
         else:
             value = _upgraded_sidecar(found.value, kind, self._kinds)
         return found if value is found.value else replace(found, value=value)
-
-    # -- passed on -------------------------------------------------------------------------
-
-    async def grant(self, ttl: float) -> Lease:
-        """Return a new lease; see `Store.grant`."""
-        return await self.inner.grant(ttl)
-
-    async def keep_alive(self, lease: Lease) -> float:
-        """Let a lease last on; see `Store.keep_alive`."""
-        return await self.inner.keep_alive(lease)
-
-    async def revoke(self, lease: Lease) -> None:
-        """End a lease; see `Store.revoke`."""
-        await self.inner.revoke(lease)
-
-    async def lease(self, lease: Lease) -> LeaseStatus:
-        """Return how a lease stands; see `Store.lease`."""
-        return await self.inner.lease(lease)
-
-    async def compact(self, revision: int) -> None:
-        """Forget history; see `Store.compact`."""
-        await self.inner.compact(revision)
-
-    async def status(self) -> StoreStatus:
-        """Return the store's identity and revisions; see `Store.status`."""
-        return await self.inner.status()
-
-    async def snapshot(self, path: Path) -> None:
-        """Write all of the store to a file, as it is stored; see `Store.snapshot`."""
-        await self.inner.snapshot(path)
-
-    async def defragment(self) -> None:
-        """Give unused space back; see `Store.defragment`."""
-        await self.inner.defragment()
 
 
 def _upgraded_entity(value: bytes, kind: Kind, kinds: Kinds, keyring: Keyring | None) -> bytes:

@@ -11,11 +11,12 @@ from miren.base import log
 
 @pytest.fixture(autouse=True)
 def root_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    root, ours, others = map(logging.getLogger, ("", "miren", "grpc"))
+    handlers, levels = list(root.handlers), [each.level for each in (root, ours, others)]
     yield
     root.handlers[:] = handlers
-    root.setLevel(level)
+    for logger, level in zip((root, ours, others), levels, strict=True):
+        logger.setLevel(level)
 
 
 def test_json_lines_carry_the_fields(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,3 +43,21 @@ def test_text_lines_are_for_people_and_show_tracebacks_of_errors_only(
     assert "WARNING tried key='a b'" in out
     assert out.count("Traceback") == 1
     assert "not shown" not in out
+
+
+def test_debugging_is_not_buried_by_what_libraries_say_unless_it_is_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure("debug", "text")
+    library = logging.getLogger("grpc._cython.cygrpc")
+    logging.getLogger("miren.x").debug("ours")
+    library.debug("[_cygrpc] using a poller")
+    library.info("theirs")
+    assert [line.split()[2] for line in capsys.readouterr().err.splitlines()] == ["ours", "theirs"]
+    logging.getLogger("grpc").setLevel("DEBUG")
+    library.debug("asked-for")
+    assert "asked-for" in capsys.readouterr().err
+    log.configure("error", "text")
+    logging.getLogger("miren.x").warning("ours")
+    logging.getLogger("other").warning("theirs")
+    assert not capsys.readouterr().err

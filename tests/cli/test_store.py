@@ -211,6 +211,12 @@ def test_history_can_be_forgotten_and_its_space_given_back(server: Server) -> No
     assert json.loads(found.out)["spec"]["size"] == "30Gi"
     future = server.cli("store", "compact", "--revision", str(newest + 1000))
     assert future.code == 2
+    assert future.err == (
+        f"error: revision {newest + 1000} is not made yet\n"
+        f"  help: the newest revision is {newest}\n"
+    )
+    for none in ("-3", "0", "x"):
+        assert server.cli("store", "compact", "--revision", none).code == 2
 
 
 def test_a_snapshot_replaces_no_file(server: Server, backups: Path) -> None:
@@ -250,6 +256,59 @@ def test_a_state_folder_keeps_the_store_that_it_has(server: Server) -> None:
     assert "is SQLite, and the configuration wants an etcd of the server's own" in done.err
 
 
+def test_stores_that_were_replaced_are_listed_and_removed_when_somebody_says_so(
+    server: Server, backups: Path
+) -> None:
+    def kept() -> list[str]:
+        told = status(server)["replaced"]
+        assert isinstance(told, list)
+        lines = [line for line in ok(server.cli("store", "status")).lines if "kept: " in line]
+        assert len(lines) == len(told)
+        for line, one in zip(lines, told, strict=True):
+            assert line.startswith(f"kept: {one['path']}, ")
+            assert re.search(r", \d\S* KiB, last written 20\d\d-\S*$", line)
+        return [one["path"] for one in told]
+
+    server.ok("Create", entity=disk("kept"))
+    ok(server.cli("store", "prune", "--yes"))
+    assert not kept()
+    assert ok(server.cli("store", "prune")).lines == ["no store is kept that could go"]
+    ok(server.cli("store", "snapshot", backups / "snap"))
+    places = []
+    for _ in range(3):
+        server.stop()
+        done = ok(server.local("store", "restore", backups / "snap", "-o", "json"))
+        places.append(json.loads(done.out)["kept"])
+        server.start()
+    theirs = server.base / "state" / "store-of-mine.db"
+    theirs.write_text("mine")
+    assert kept() == places
+
+    refused = server.cli("store", "prune", "--keep", "1")
+    assert refused.code == 6
+    assert f"{places[1]}, " in refused.err
+    assert places[2] not in refused.err
+    assert "help: say it with --yes" in refused.err
+    assert kept() == places
+    done = ok(server.cli("store", "prune", "--keep", "1", "--yes"))
+    assert [line.partition(", ")[0] for line in done.lines[:-1]] == [
+        f"removed {place}" for place in places[:2]
+    ]
+    assert re.fullmatch(r"\S+ KiB freed", done.lines[-1])
+    assert kept() == places[2:]
+    ok(server.cli("store", "prune", "-y"))
+    left = {path.name for path in (server.base / "state").glob("store*")}
+    in_use = json.loads((server.base / "state/store.json").read_text())["place"]
+    endings = ("", "-wal", "-shm", ".lock")
+    assert left == {"store.json", theirs.name, *(in_use + ending for ending in endings)}
+    theirs.unlink()
+    assert disks(server) == ["disk/kept"]
+    for path in (str(server.base / "state" / in_use), str(theirs), "/etc/passwd"):
+        answer = server.call("Prune", service="miren.store.v1.Store", paths=[path])
+        assert answer.status == 404, answer
+    assert server.call("Prune", service="miren.store.v1.Store", paths="all").status == 400
+
+
 def test_two_servers_do_not_share_a_state_folder(server: Server) -> None:
     done = run_miren(
         *("server", "--state-dir", server.base / "state", "--run-dir", server.base / "other"),
@@ -257,6 +316,27 @@ def test_two_servers_do_not_share_a_state_folder(server: Server) -> None:
     )
     assert done.code == 6
     assert f"process {server.process.pid} works with {server.base}/state" in done.err
+
+
+@pytest.mark.damages
+def test_a_store_that_was_written_over_is_restored_from_a_snapshot(
+    server: Server, backups: Path
+) -> None:
+    server.ok("Create", entity=disk("kept"))
+    ok(server.cli("store", "snapshot", backups / "snap"))
+    server.stop()
+    note = server.base / "state/store.json"
+    file = server.base / "state" / json.loads(note.read_text())["place"]
+    file.write_bytes(b"junk" * 5000)
+    done = run_miren("server", *folders(server), "--runtime", "process")
+    assert done.code == 6
+    assert f"error: the store {file} is damaged: " in done.err
+    assert "help: `miren store restore FILE` " in done.err
+    done = ok(server.local("store", "restore", backups / "snap"))
+    assert done.lines[1].startswith(f"the store before is kept at {file}")
+    assert file.read_bytes() == b"junk" * 5000
+    server.start()
+    assert disks(server) == ["disk/kept"]
 
 
 def test_a_restore_that_is_killed_leaves_a_whole_store(server: Server, backups: Path) -> None:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from tests.contracts.store_leases import LeaseContract
 from tests.contracts.store_reading import ReadingContract
+from tests.contracts.store_refusals import RefusalContract
 from tests.contracts.store_transactions import TransactionContract
 from tests.contracts.store_watching import WatchContract
 
 __all__ = ["StoreContract"]
 
 
-class StoreContract(ReadingContract, TransactionContract, WatchContract, LeaseContract):
+class StoreContract(
+    ReadingContract, TransactionContract, RefusalContract, WatchContract, LeaseContract
+):
     """Everything `miren.entities.store.api` promises."""

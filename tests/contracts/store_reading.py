@@ -206,10 +206,14 @@ class ReadingContract(StoreFixture):
         self, store: Store
     ) -> None:
         revision = await put(store, "/a")
-        with pytest.raises(InvalidInput):
+        with pytest.raises(InvalidInput) as caught:
             await store.compact(revision + 1)
-        await store.compact(revision)
-        await store.compact(revision)
+        assert caught.value.hint
+        assert int(caught.value.hint.removeprefix("the newest revision is ")) >= revision
+        for _ in range(2):
+            with pytest.raises(InvalidInput, match="-3 is negative"):
+                await store.compact(-3)
+            await store.compact(revision)
         await store.compact(0)
         assert (await store.status()).compacted == revision
 

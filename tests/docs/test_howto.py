@@ -62,7 +62,7 @@ def test_the_two_ways_to_write_a_kind_come_to_the_same(
 
 
 def test_what_the_docs_say_of_packaging_is_what_the_example_does() -> None:
-    written = (ROOT / "examples" / "04-widgets" / "pyproject.toml").read_text()
+    written = (ROOT / "examples" / "04-plugin-package" / "pyproject.toml").read_text()
     snippets = [block for block in blocks("toml") if block.page.name == "define-entities.md"]
     assert len(snippets) == 2
     for block in snippets:

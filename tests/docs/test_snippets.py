@@ -75,14 +75,14 @@ def test_shell_blocks_use_what_there_is(block: Block) -> None:
             assert words[0] in ("server", "store")
 
 
-@pytest.mark.parametrize("folder", ["01-hello/sandbox.yaml", "02-app"])
+@pytest.mark.parametrize("folder", ["01-hello/sandbox.yaml", "07-app"])
 def test_the_examples_documents_are_valid(folder: str) -> None:
     assert read_documents(files_of([ROOT / "examples" / folder]), Kinds(KINDS))
 
 
 def test_the_greeter_example_runs() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "examples" / "03-greeter" / "greeter.py"],
+        [sys.executable, ROOT / "examples" / "02-controller-class" / "greeter.py"],
         capture_output=True,
         text=True,
         timeout=30,

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.host
 
 
 def test_an_app_becomes_a_version_a_sandbox_and_a_disk(server: Server, tmp_path: Path) -> None:
-    server.must("apply", "-f", str(EXAMPLES / "02-app"))
+    server.must("apply", "-f", str(EXAMPLES / "07-app"))
     server.must("wait", "app/guestbook", "--for", "condition=Ready")
 
     app = server.get("app/guestbook")["status"]

@@ -1,4 +1,4 @@
-"""A TCP proxy on the loopback that does to connections what networks do to them.
+"""A proxy on the loopback, or on a unix socket, that does to connections what networks do to them.
 
 It knows nothing of what it carries. Faults are set while it runs: `cut_after` resets connections
 in the middle of an answer, `delay` makes the way long, `blackhole` lets bytes vanish while the
@@ -138,11 +138,17 @@ class Proxy:
 
 
 @asynccontextmanager
-async def running_proxy(target: Target) -> AsyncIterator[Proxy]:
-    """Run a proxy in front of `target`; all it carries is reset at the end."""
+async def running_proxy(target: Target, *, at: Path | None = None) -> AsyncIterator[Proxy]:
+    """Run a proxy in front of `target`; all it carries is reset at the end.
+
+    It listens on the unix socket `at`, if one is given, and then has no port.
+    """
     proxy = Proxy(target)
-    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
-    proxy.port = server.sockets[0].getsockname()[1]
+    if at is None:
+        server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
+        proxy.port = server.sockets[0].getsockname()[1]
+    else:
+        server = await asyncio.start_unix_server(proxy.accept, at)
     try:
         yield proxy
     finally:

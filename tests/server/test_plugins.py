@@ -9,7 +9,7 @@ import pytest
 
 from tests.servers import running_server
 
-GREETER = Path(__file__).parents[2] / "examples" / "03-greeter" / "greeter.py"
+GREETER = Path(__file__).parents[2] / "examples" / "02-controller-class" / "greeter.py"
 
 
 def install(folder: Path, **points: str) -> None:

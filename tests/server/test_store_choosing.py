@@ -129,6 +129,23 @@ def test_the_password_comes_from_a_file(tmp_path: Path) -> None:
         etcd_store(("http://127.0.0.1:1",), config(tmp_path, **flags).store)
 
 
+@pytest.mark.parametrize(
+    ("mode", "is_told"), [(0o600, False), (0o640, False), (0o644, True), (0o602, True)]
+)
+def test_a_password_that_everybody_may_read_is_told_of(
+    mode: int, is_told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("word\n")
+    file.chmod(mode)
+    flags = {"store.etcd_user": "root", "store.etcd_password_file": str(file)}
+    etcd_store(("http://127.0.0.1:1",), config(tmp_path, **flags).store)
+    told = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert [f"chmod o= {file}" in record.getMessage() for record in told] == [True] * is_told
+    assert [vars(record)["mode"] for record in told] == [f"{mode:04o}"] * is_told
+    assert "word" not in caplog.text.replace("password", "")
+
+
 def test_what_etcd_needs_is_named_when_it_is_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -142,13 +143,18 @@ def test_a_server_that_is_killed_while_it_moves_still_has_its_store(
     if at == "copied":
         wait_until(lambda: etcd_of(server) is not None)
     server.kill()
-    moving.communicate(timeout=30)
+    _, told = moving.communicate(timeout=30)
+    assert "`miren store status` says which store it has" in told
+    assert "`miren store move` can be repeated" in told
     server.start()
     assert {f"d{number}" for number in range(30)} <= names(server)
     if status(server)["backend"] == "sqlite":
         assert etcd_of(server) is None
         assert not list((server.base / "state" / "etcd").glob("data-*"))
         assert "pending" not in note.read_text()
+        # As was told.
+        move(server, "etcd")
+        assert {f"d{number}" for number in range(30)} <= names(server)
     with writer.writing():
         pass
     server.assert_sound()
@@ -205,5 +211,22 @@ def test_a_cluster_of_others_is_used_and_its_data_is_left_to_them(
         move(server, "sqlite")
         assert names(server) == {"one"}
         server.stop()
-        server.start("--store", "sqlite")
+        server.start("--store", "sqlite", *options)
+        assert names(server) == {"one"}
+        # What was left behind is in the way, and there are two ways out.
+        refused = server.cli("store", "move", "--to", "etcd")
+        assert refused.code == 6
+        assert f"the cluster's prefix /{tmp_path.name} is taken" in refused.err
+        assert "with another --etcd-prefix; " in refused.err
+        (command,) = re.findall(r"`etcdctl (.*)`", refused.err)
+        assert names(server) == {"one"}
+        server.stop()
+        server.start("--store", "sqlite", *options, "--etcd-prefix", f"/{tmp_path.name}-other")
+        move(server, "etcd")
+        assert names(server) == {"one"}
+        move(server, "sqlite")
+        server.stop()
+        shared_etcd.control(*command.split())
+        server.start("--store", "sqlite", *options)
+        move(server, "etcd")
         assert names(server) == {"one"}

@@ -18,7 +18,7 @@ from miren.schemagen.main import check, generate
 from tests.docs.blocks import ROOT, blocks
 from tests.servers import Server, running_server, wait_until
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "04-widgets"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "04-plugin-package"
 FILE = EXAMPLE / "widgets.yaml"
 OLDER = "widget.v1alpha1.widgets.example.dev"
 

@@ -12,11 +12,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from pathlib import Path
-from typing import NewType, Protocol, Self
+from typing import Any, NewType, Protocol, Self
 
+from miren.base.errors import InvalidInput
 from miren.base.records import record
 
 __all__ = [
+    "END_OF_KEYS",
     "NO_LEASE",
     "Bookmark",
     "Compare",
@@ -44,6 +46,9 @@ Lease = NewType("Lease", int)
 #: What a key has that stays until it is deleted.
 NO_LEASE = Lease(0)
 
+#: Comes after every key: none begins with this character, the last there is.
+END_OF_KEYS = "\U0010ffff"
+
 
 @record
 class KeyRange:
@@ -54,8 +59,21 @@ class KeyRange:
 
     @classmethod
     def prefix(cls, prefix: str) -> KeyRange:
-        """Return the range of all keys that begin with `prefix`, which must not be empty."""
-        return cls(prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1))
+        """Return the range of all keys that begin with `prefix`: of all there can be for "".
+
+        Raises InvalidInput for what no key can begin with.
+        """
+        given: Any = prefix
+        if not isinstance(given, str):
+            raise InvalidInput(f"a prefix is text, not {type(given).__name__}", hint="give a str")
+        if prefix.startswith(END_OF_KEYS):
+            raise InvalidInput(
+                f"no key begins with {prefix!r}", hint="the keys end before U+10FFFF"
+            )
+        # Where the last character has none after it, the one before it is counted up.
+        stem = prefix.rstrip(END_OF_KEYS)
+        end = stem[:-1] + chr(ord(stem[-1]) + 1) if stem else END_OF_KEYS
+        return cls(prefix, end)
 
     @classmethod
     def key(cls, key: str) -> KeyRange:
@@ -323,7 +341,8 @@ class Store(Protocol):
         """Write all of the store, as of one revision, to a new file in the backend's own form.
 
         Others go on reading and writing. The file is complete or not there. Raises Refused where
-        `path` exists, Unimplemented for a store that has no such form.
+        `path` exists, RuntimeFailure where it cannot be written, Unimplemented for a store that
+        has no such form.
         """
         ...
 

@@ -22,8 +22,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from miren.base.errors import InvalidInput, Refused
+from miren.base.errors import InvalidInput, Refused, RuntimeFailure
 from miren.base.ids import new_uid
+from miren.base.partial import partial_file
 from miren.entities.store.api import Store
 from miren.entities.store.copying import unheard
 from miren.entities.store.sqlite import SQLiteStore
@@ -76,8 +77,8 @@ async def snapshot(store: Store, path: Path) -> Manifest:
     wrong leaves neither.
     """
     beside = manifest_path(path)
-    if beside.exists():
-        raise Refused(f"{beside} exists", hint="give the snapshot another name")
+    if os.path.lexists(beside):  # noqa: ASYNC240  # as quick as any other call to the disk
+        raise _taken(beside)
     status = await store.status()
     await store.snapshot(path)
     try:
@@ -87,8 +88,15 @@ async def snapshot(store: Store, path: Path) -> Manifest:
             status.backend, status.uuid, status.revision, size, sha256, created, version("miren")
         )
         await asyncio.to_thread(_write_manifest, beside, manifest)
-    except BaseException:
+    except BaseException as error:
         path.unlink(missing_ok=True)  # noqa: ASYNC240  # also when we are cancelled
+        if isinstance(error, FileExistsError):
+            raise _taken(beside) from error
+        if isinstance(error, OSError):
+            raise RuntimeFailure(
+                f"cannot write the snapshot {path}: {error.strerror or error}",
+                hint="nothing is left of it; check the folder and the space in it",
+            ) from error
         raise
     return manifest
 
@@ -215,12 +223,11 @@ def _copy(source: Path, target: Path, tell: Callable[[int], None]) -> tuple[int,
 
 
 def _write_manifest(path: Path, manifest: Manifest) -> None:
-    new = path.with_name(path.name + ".new")
-    try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(json.dumps(asdict(manifest), indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    with partial_file(path) as part, part.open("w") as file:
+        file.write(json.dumps(asdict(manifest), indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _taken(path: Path) -> Refused:
+    return Refused(f"{path} exists", hint="give the snapshot another name")

@@ -24,16 +24,15 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from miren.base.errors import InvalidInput, Refused
-from miren.entities.store.api import Delete, KeyRange, KeyValue, Put, Store
-from miren.entities.store.copying import EVERYTHING, Writing, lasting, unheard
+from miren.base.errors import InvalidInput
+from miren.entities.store.api import KeyValue, Store
+from miren.entities.store.copying import Writing, begin_filling, end_filling, lasting, unheard
 
 __all__ = [
     "FORMAT",
     "ExportHeader",
     "export",
     "import_into",
-    "is_half_imported",
     "verify_export",
 ]
 
@@ -42,9 +41,6 @@ FORMAT = "miren-store-export/1"
 # What a line may have at most; a store takes no value that comes near it.
 _LONGEST_LINE = 64 * 1024 * 1024
 _TOLD = 1000  # keys between two calls of `tell`
-
-# There while a store is being filled from an export.
-_MARK = "/m/importing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,39 +108,21 @@ async def import_into(
 ) -> ExportHeader:
     """Write an export to an empty store, and return what it was; `tell` hears of keys written.
 
-    Raises InvalidInput as `verify_export` does, Refused when the store is not empty; nothing is
-    written then. Whatever else ends it leaves a part of the export in the store, which
-    `is_half_imported` tells; importing again then begins anew.
+    Raises InvalidInput as `verify_export` does, NotEmpty when the store holds something; nothing
+    is written then. Whatever else ends it leaves a part of the export in the store, which
+    `is_half_filled` tells; importing again then begins anew.
     """
     header = await asyncio.to_thread(verify_export, path)
-    await _prepare(store)
+    await begin_filling(store)
     writing = Writing(store)
     for key, value in _records(path):
         await writing.put(key, value)
         if writing.keys % _TOLD == 0:
             tell(writing.keys)
     await writing.flush()
-    await store.transact([], [Delete(KeyRange.key(_MARK))])
+    await end_filling(store)
     tell(writing.keys)
     return header
-
-
-async def is_half_imported(store: Store) -> bool:
-    """Return whether an import into this store has begun and not ended."""
-    return await store.get(_MARK) is not None
-
-
-async def _prepare(store: Store) -> None:
-    """Mark an empty store, or empty one that is marked."""
-    while True:
-        found = await store.list(EVERYTHING, limit=100, keys_only=True)
-        others = [item.key for item in found.items if item.key != _MARK]
-        if not others:
-            break
-        if not await is_half_imported(store):
-            raise Refused(f"the store holds {others[0]} and more", hint="import into an empty one")
-        await store.transact([], [Delete(KeyRange.key(key)) for key in others])
-    await store.transact([], [Put(_MARK, b"")])
 
 
 def _record(item: KeyValue) -> dict[str, Any]:

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import Self
 
 from miren.base.errors import Unavailable
-from miren.entities.store.api import (
-    Bookmark,
-    Compare,
-    Get,
-    KeyRange,
-    KeyValue,
-    Lease,
-    LeaseStatus,
-    Operation,
-    Page,
-    Revision,
-    Store,
-    StoreStatus,
-    TransactionResult,
-)
+from miren.entities.store.api import Compare, Get, Operation, Store, TransactionResult
+from miren.entities.store.forwarding import ForwardingStore
 
 __all__ = ["HeldStore"]
 
 
-class HeldStore:
+class HeldStore(ForwardingStore):
     """The store `inner`, opened and closed by whoever owns it; see `Store`.
 
     While writes are held, those that come wait up to `patience` seconds; then they raise
@@ -36,13 +22,18 @@ class HeldStore:
     """
 
     def __init__(self, inner: Store, *, patience: float = 30.0) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self._patience = patience
         self._writing = 0
         self._idle = asyncio.Event()
         self._free = asyncio.Event()
         self._free.set()
         self._is_over = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None: ...
 
     @property
     def is_over(self) -> bool:
@@ -96,69 +87,6 @@ class HeldStore:
             raise Unavailable("the store is being moved", hint="try again in a moment") from None
         if self._is_over:
             raise Unavailable("the store has moved", hint="try again in a moment")
-
-    # -- passed on -------------------------------------------------------------------------
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_exc: object) -> None: ...
-
-    async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
-        """Return a key's value; see `Store.get`."""
-        return await self.inner.get(key, revision=revision)
-
-    async def list(
-        self,
-        range: KeyRange,
-        *,
-        revision: int = 0,
-        limit: int = 0,
-        after: str | None = None,
-        keys_only: bool = False,
-    ) -> Page:
-        """Return keys in order; see `Store.list`."""
-        return await self.inner.list(
-            range, revision=revision, limit=limit, after=after, keys_only=keys_only
-        )
-
-    def watch(
-        self, range: KeyRange, *, after: int
-    ) -> AbstractAsyncContextManager[AsyncIterator[Revision | Bookmark]]:
-        """Deliver revisions; see `Store.watch`."""
-        return self.inner.watch(range, after=after)
-
-    async def grant(self, ttl: float) -> Lease:
-        """Return a new lease; see `Store.grant`."""
-        return await self.inner.grant(ttl)
-
-    async def keep_alive(self, lease: Lease) -> float:
-        """Let a lease last on; see `Store.keep_alive`."""
-        return await self.inner.keep_alive(lease)
-
-    async def revoke(self, lease: Lease) -> None:
-        """End a lease; see `Store.revoke`."""
-        await self.inner.revoke(lease)
-
-    async def lease(self, lease: Lease) -> LeaseStatus:
-        """Return how a lease stands; see `Store.lease`."""
-        return await self.inner.lease(lease)
-
-    async def compact(self, revision: int) -> None:
-        """Forget history; see `Store.compact`."""
-        await self.inner.compact(revision)
-
-    async def status(self) -> StoreStatus:
-        """Return the store's identity and revisions; see `Store.status`."""
-        return await self.inner.status()
-
-    async def snapshot(self, path: Path) -> None:
-        """Write all of it to a file; see `Store.snapshot`."""
-        await self.inner.snapshot(path)
-
-    async def defragment(self) -> None:
-        """Give back unused space; see `Store.defragment`."""
-        await self.inner.defragment()
 
 
 def _only_reads(*branches: Sequence[Operation]) -> bool:

@@ -29,17 +29,19 @@ _CLOSING_SECONDS = 5.0
 
 @asynccontextmanager
 async def kept_lease(
-    store: Store, ttl: float, *, name: str = "a lease"
+    store: Store, ttl: float, *, name: str = "a lease", margin: float = 0.0
 ) -> AsyncIterator[KeptLease]:
     """Hold a lease of at least `ttl` seconds, called `name` in logs; leaving revokes it.
 
-    What is lost is told, and never cancels the body. What cannot be revoked because the store is
-    away goes when the lease ends. Raises as `Store.grant` does.
+    What is lost is told, `margin` seconds before it may have ended: whoever needs time to stop has
+    that much. It never cancels the body. What cannot be revoked because the store is away goes
+    when the lease ends. Raises as `Store.grant` does.
     """
     since = asyncio.get_running_loop().time()
     lease = await store.grant(ttl)
     try:
-        kept = KeptLease(store, lease, (await store.lease(lease)).ttl, name=name)
+        lasts = (await store.lease(lease)).ttl
+        kept = KeptLease(store, lease, lasts, name=name, margin=margin)
         # In no TaskGroup: what breaks the lease must not cancel the body, which `lost` tells.
         keeping = asyncio.create_task(kept.keep_alive(since), name=f"keeping {name}")
         try:
@@ -67,12 +69,15 @@ class KeptLease:
     `ttl` is how long the store keeps it without a heartbeat, in seconds.
     """
 
-    def __init__(self, store: Store, lease: Lease, ttl: float, *, name: str) -> None:
+    def __init__(
+        self, store: Store, lease: Lease, ttl: float, *, name: str, margin: float = 0.0
+    ) -> None:
         self.lease = lease
         self.ttl = ttl
         self.lost = asyncio.Event()
         self._store = store
         self._name = name
+        self._sure = ttl - margin  # how long after a heartbeat it counts as held
 
     def lose(self, why: str) -> None:
         """Count the lease as lost, as whoever finds out first does."""
@@ -100,12 +105,12 @@ class KeptLease:
             begun = clock.time()
             try:
                 # One heartbeat that hangs must leave time for others.
-                async with asyncio.timeout_at(min(begun + self.ttl / 3, since + self.ttl)):
+                async with asyncio.timeout_at(min(begun + self.ttl / 3, since + self._sure)):
                     await self._store.keep_alive(self.lease)
             except NotFound:
                 return "the store has ended it"
             except (MirenError, TimeoutError) as error:
-                left = since + self.ttl - clock.time()
+                left = since + self._sure - clock.time()
                 if left <= 0:
                     return f"the store is away: {str(error) or 'no answer'}"
                 pause = min(self.ttl / 10, left)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from miren.base.errors import InvalidInput, Refused, Unimplemented
+from miren.base.errors import Refused, Unimplemented
 from miren.base.ids import new_uid
 from miren.entities.store.api import (
     Bookmark,
@@ -34,14 +34,14 @@ from miren.entities.store.api import (
     StoreStatus,
     TransactionResult,
 )
+from miren.entities.store.checks import check_get, check_lease, check_list, check_ttl, check_watch
 from miren.entities.store.leases import Clock, LeaseClock
 from miren.entities.store.retention import Retention, retaining
 from miren.entities.store.rules import (
     FIRST_REVISION,
     Transaction,
-    check_key,
+    check_compaction,
     check_revision,
-    check_ttl,
     closed,
     endings,
     evaluate,
@@ -105,7 +105,7 @@ class MemoryStore:
     async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
         """Keep the contract of `Store.get`."""
         await self._turn()
-        check_key(key)
+        check_get(key, revision)
         if not revision:
             return self._data.read(key)
         found = self._data.scan_at(KeyRange.key(key), revision)
@@ -122,8 +122,7 @@ class MemoryStore:
     ) -> Page:
         """Keep the contract of `Store.list`."""
         await self._turn()
-        if limit < 0:
-            raise InvalidInput(f"limit {limit} is negative")
+        check_list(range, revision, limit=limit, after=after)
         at = revision or self._data.newest
         found = self._data.scan_at(rest_of(range, after), at)
         items = found[:limit] if limit else found
@@ -146,7 +145,9 @@ class MemoryStore:
         self, range: KeyRange, *, after: int
     ) -> AbstractAsyncContextManager[AsyncIterator[Revision | Bookmark]]:
         """Keep the contract of `Store.watch`."""
-        return self._opened().fanout.watch(range, after=after)
+        fanout = self._opened().fanout
+        check_watch(range, after)
+        return fanout.watch(range, after=after)
 
     async def grant(self, ttl: float) -> Lease:
         """Keep the contract of `Store.grant`."""
@@ -159,10 +160,12 @@ class MemoryStore:
 
     async def keep_alive(self, lease: Lease) -> float:
         """Keep the contract of `Store.keep_alive`."""
+        check_lease(lease)
         return (await self._turn()).clock.keep_alive(lease)
 
     async def revoke(self, lease: Lease) -> None:
         """Keep the contract of `Store.revoke`."""
+        check_lease(lease)
         opened = await self._turn()
         opened.clock.times(lease)
         opened.clock.forget(lease)
@@ -170,6 +173,7 @@ class MemoryStore:
 
     async def lease(self, lease: Lease) -> LeaseStatus:
         """Keep the contract of `Store.lease`."""
+        check_lease(lease)
         opened = await self._turn()
         return LeaseStatus(*opened.clock.times(lease), self._data.leased(lease))
 
@@ -307,8 +311,8 @@ class _Data:
             self._leased.setdefault(event.current.lease, set()).add(event.key)
 
     def compact(self, revision: int) -> None:
+        check_compaction(revision, newest=self.newest)
         if revision <= self.compacted:
             return
-        check_revision(revision, newest=self.newest, compacted=self.compacted)
         del self._log[: revision - self.compacted]
         self.compacted = revision

@@ -13,9 +13,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from miren.base.errors import DeadlineExceeded, MirenError, Refused
+from miren.base.errors import DeadlineExceeded, MirenError
 from miren.entities.store.api import NO_LEASE, Bookmark, Lease, Put, Revision, Store
-from miren.entities.store.copying import EVERYTHING, Digest, Writing, digest, lasting, unheard
+from miren.entities.store.copying import (
+    EVERYTHING,
+    Digest,
+    Writing,
+    begin_filling,
+    digest,
+    end_filling,
+    lasting,
+    unheard,
+)
 
 __all__ = ["Holding", "Moved", "Step", "moving"]
 
@@ -59,16 +68,14 @@ async def moving(
 ) -> AsyncIterator[Moved]:
     """Copy `source` to the empty `target`; the body runs when both are the same, writes held.
 
-    Raises Refused when `target` is not empty, Compacted when the source's history does not last
+    A target that an earlier move of the same store filled in part is emptied first. Raises
+    NotEmpty when it holds anything else, Compacted when the source's history does not last
     for the copy, DeadlineExceeded when it is written to faster than it can be followed. What
     the source holds is never changed.
     """
-    found = await target.list(EVERYTHING, limit=1, keys_only=True)
-    if found.items:
-        raise Refused(
-            f"the new store holds {found.items[0].key} and more", hint="move into an empty one"
-        )
-    revision = (await source.status()).revision
+    status = await source.status()
+    await begin_filling(target, source=status.uuid)
+    revision = status.revision
     writing = Writing(target)
     async for item in lasting(source, revision):
         await writing.put(item.key, item.value)
@@ -80,7 +87,9 @@ async def moving(
         async with hold() as held:
             await following.reach(await _mark(held, lease))
             tell(Step("comparing", writing.keys))
-            yield await _compared(held, target)
+            moved = await _compared(held, target)
+            await end_filling(target)
+            yield moved
 
 
 @asynccontextmanager

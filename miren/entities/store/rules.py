@@ -7,15 +7,13 @@ transaction means. Nothing here does I/O.
 
 from __future__ import annotations
 
-import math
 import random
 import secrets
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Protocol
 
-from miren.base.errors import Compacted, InvalidInput, NotFound, Problem, Unavailable
+from miren.base.errors import Compacted, InvalidInput, NotFound, Unavailable
 from miren.base.records import record
 from miren.entities.store.api import (
     NO_LEASE,
@@ -30,6 +28,7 @@ from miren.entities.store.api import (
     StoreEvent,
     TransactionResult,
 )
+from miren.entities.store.checks import check_number, check_transaction
 
 __all__ = [
     "FIRST_REVISION",
@@ -37,9 +36,8 @@ __all__ = [
     "NewestState",
     "Outcome",
     "Transaction",
-    "check_key",
+    "check_compaction",
     "check_revision",
-    "check_ttl",
     "closed",
     "ended",
     "endings",
@@ -54,9 +52,6 @@ FIRST_REVISION = 1
 
 # Stores number the changes inside a revision with 16 bits.
 MAX_CHANGES = 65_535
-
-# Some 285 years in seconds: what etcd grants at most.
-_LONGEST_TTL = 9_000_000_000.0
 
 
 class NewestState(Protocol):
@@ -90,12 +85,8 @@ class Transaction:
         then: Sequence[Operation],
         otherwise: Sequence[Operation],
     ) -> Transaction:
-        """Build one; raise InvalidInput with every problem either branch has."""
-        if len(then) <= 1 and len(otherwise) <= 1 and all(map(_is_fit, (*then, *otherwise))):
-            return cls(tuple(compares), tuple(then), tuple(otherwise))
-        problems = [*_problems(then, "then"), *_problems(otherwise, "otherwise")]
-        if problems:
-            raise InvalidInput(problems)
+        """Build one; raise InvalidInput with every problem that any part has."""
+        check_transaction(compares, then, otherwise)
         return cls(tuple(compares), tuple(then), tuple(otherwise))
 
 
@@ -193,47 +184,6 @@ def _holds(compare: Compare, state: NewestState) -> bool:
     return all((value == compare.value) is not compare.negated for value in values)
 
 
-def _problems(branch: Sequence[Operation], name: str) -> Iterator[Problem]:
-    """Find keys that cannot be stored and keys that the branch might write twice."""
-    puts = sorted((step.key, at) for at, step in enumerate(branch) if isinstance(step, Put))
-    before: str | None = None
-    for key, at in puts:
-        unfit = _key_problem(key)
-        if unfit:
-            yield Problem(unfit, (name, at, "key"))
-        if key == before:
-            yield Problem(f"{key!r} is written twice", (name, at, "key"))
-        before = key
-    for at, step in enumerate(branch):
-        if isinstance(step, Delete):
-            first = bisect_left(puts, (step.range.start, -1))
-            if first < len(puts) and puts[first][0] in step.range:
-                message = f"{puts[first][0]!r} is deleted here and put elsewhere"
-                yield Problem(message, (name, at, "range"))
-
-
-def _is_fit(operation: Operation) -> bool:
-    """Return whether nothing can be wrong with a branch that is only this."""
-    return not isinstance(operation, Put) or _key_problem(operation.key) is None
-
-
-def _key_problem(key: str) -> str | None:
-    if not key:
-        return "a key may not be empty"
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return f"{key!r} holds half of a surrogate pair, which UTF-8 cannot say"
-    return None
-
-
-def check_key(key: str) -> None:
-    """Raise InvalidInput when no store could hold `key`."""
-    problem = _key_problem(key)
-    if problem:
-        raise InvalidInput(problem)
-
-
 def check_revision(revision: int, *, newest: int, compacted: int) -> None:
     """Raise unless the store can still show its state at `revision`, or what came after it.
 
@@ -252,12 +202,12 @@ def check_revision(revision: int, *, newest: int, compacted: int) -> None:
         )
 
 
-def check_ttl(ttl: float) -> None:
-    """Raise InvalidInput unless a lease can last `ttl` seconds."""
-    if not (math.isfinite(ttl) and 0 < ttl <= _LONGEST_TTL):
+def check_compaction(revision: int, *, newest: int) -> None:
+    """Raise InvalidInput unless history can be forgotten up to `revision`."""
+    check_number(revision)
+    if revision > newest:
         raise InvalidInput(
-            f"a lease cannot last {ttl} seconds",
-            hint=f"give a time above 0 and up to {_LONGEST_TTL:.0f} seconds",
+            f"revision {revision} is not made yet", hint=f"the newest revision is {newest}"
         )
 
 

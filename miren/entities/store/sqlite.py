@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from miren.base.errors import Compacted, InvalidInput, Refused
+from miren.base.errors import Compacted, Refused
 from miren.entities.store.api import (
     Bookmark,
     Compare,
@@ -30,21 +30,22 @@ from miren.entities.store.api import (
     StoreStatus,
     TransactionResult,
 )
+from miren.entities.store.checks import check_get, check_lease, check_list, check_ttl, check_watch
 from miren.entities.store.leases import Clock
 from miren.entities.store.retention import Retention, retaining
 from miren.entities.store.rules import (
     Transaction,
-    check_key,
-    check_revision,
-    check_ttl,
+    check_compaction,
     closed,
     new_lease,
     rest_of,
 )
+from miren.entities.store.sqlite_damage import DAMAGE_ALARM, Damage
 from miren.entities.store.sqlite_file import Durability, open_for_reading, open_for_writing
 from miren.entities.store.sqlite_lock import OwnerLock
 from miren.entities.store.sqlite_reading import Reading, encode_bound
 from miren.entities.store.sqlite_snapshot import Snapshots
+from miren.entities.store.sqlite_upkeep import log_alarm
 from miren.entities.store.sqlite_writing import Writer
 from miren.entities.store.watching import Fanout
 
@@ -68,6 +69,7 @@ class _Open:
     writer: Writer
     fanout: Fanout
     snapshots: Snapshots
+    damage: Damage
     resources: AsyncExitStack
 
 
@@ -107,19 +109,20 @@ class SQLiteStore:
             stack.callback(writing.close)
             read_only = open_for_reading(self._path)
             stack.callback(read_only.close)
-            reading = Reading(read_only)
+            damage = Damage(self._path)
+            reading = Reading(read_only, damage)
             fanout = Fanout(reading, published=reading.bounds()[0])
             stack.callback(fanout.close)
-            writer = Writer(writing, fanout.publish, self._clock)
+            writer = Writer(writing, damage, fanout.publish, self._clock)
             writer.start()
             stack.push_async_callback(writer.stop)
-            snapshots = Snapshots(self._path)
+            snapshots = Snapshots(self._path, damage)
             stack.push_async_callback(snapshots.close)
             if self._retention:
                 watched = fanout.oldest_position
                 history = retaining(self, self._retention, watched=watched)
                 await stack.enter_async_context(history)
-            self._open = _Open(reading, writer, fanout, snapshots, stack.pop_all())
+            self._open = _Open(reading, writer, fanout, snapshots, damage, stack.pop_all())
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -136,7 +139,7 @@ class SQLiteStore:
     async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
         """Keep the contract of `Store.get`."""
         reading = self._opened().reading
-        check_key(key)
+        check_get(key, revision)
         return reading.read_at(key, revision) if revision else reading.find(key)[0]
 
     async def list(
@@ -150,8 +153,7 @@ class SQLiteStore:
     ) -> Page:
         """Keep the contract of `Store.list`. A long list lets others run while it is read."""
         opened = self._opened()
-        if limit < 0:
-            raise InvalidInput(f"limit {limit} is negative")
+        check_list(range, revision, limit=limit, after=after)
         rest = rest_of(range, after)
         for _ in builtins.range(_LIST_TRIES - 1):
             try:
@@ -176,7 +178,9 @@ class SQLiteStore:
         self, range: KeyRange, *, after: int
     ) -> AbstractAsyncContextManager[AsyncIterator[Revision | Bookmark]]:
         """Keep the contract of `Store.watch`."""
-        return self._opened().fanout.watch(range, after=after)
+        fanout = self._opened().fanout
+        check_watch(range, after)
+        return fanout.watch(range, after=after)
 
     async def grant(self, ttl: float) -> Lease:
         """Keep the contract of `Store.grant`."""
@@ -185,16 +189,19 @@ class SQLiteStore:
 
     async def keep_alive(self, lease: Lease) -> float:
         """Keep the contract of `Store.keep_alive`. Touches no disk."""
+        check_lease(lease)
         return self._opened().writer.clock.keep_alive(lease)
 
     async def revoke(self, lease: Lease) -> None:
         """Keep the contract of `Store.revoke`."""
+        check_lease(lease)
         writer = self._opened().writer
         writer.clock.times(lease)
         await writer.revoke(lease)
 
     async def lease(self, lease: Lease) -> LeaseStatus:
         """Keep the contract of `Store.lease`."""
+        check_lease(lease)
         opened = self._opened()
         return LeaseStatus(*opened.writer.clock.times(lease), opened.reading.leased(lease))
 
@@ -202,17 +209,21 @@ class SQLiteStore:
         """Keep the contract of `Store.compact`. Returns when the disk space is free for reuse."""
         opened = self._opened()
         newest, compacted = opened.reading.bounds()
-        if revision <= compacted:
-            return
-        check_revision(revision, newest=newest, compacted=compacted)
-        await opened.writer.compact(revision)
+        check_compaction(revision, newest=newest)
+        if revision > compacted:
+            await opened.writer.compact(revision)
 
     async def status(self) -> StoreStatus:
         """Keep the contract of `Store.status`."""
         opened = self._opened()
-        alarms = ("its disk is full",) if opened.writer.is_full else ()
-        bounds, size = opened.reading.bounds(), _size(self._path)
-        return StoreStatus(opened.reading.uuid(), *bounds, "sqlite", size, alarms)
+        alarms = ["its disk is full"] if opened.writer.is_full else []
+        if opened.damage.is_found:
+            alarms.append(DAMAGE_ALARM)
+        logged = _log_size(self._path)
+        if opened.writer.is_log_held and (alarm := log_alarm(logged)):
+            alarms.append(alarm)
+        bounds, size = opened.reading.bounds(), self._path.stat().st_size + logged
+        return StoreStatus(opened.reading.uuid(), *bounds, "sqlite", size, tuple(alarms))
 
     async def snapshot(self, path: Path) -> None:
         """Keep the contract of `Store.snapshot`. Its form is a SQLite file."""
@@ -248,10 +259,8 @@ class SQLiteStore:
         return Page(tuple(items), revision)
 
 
-def _size(path: Path) -> int:
-    """Return what a store takes on the disk, its log included."""
-    size = path.stat().st_size
+def _log_size(path: Path) -> int:
     try:
-        return size + path.with_name(path.name + "-wal").stat().st_size
+        return path.with_name(path.name + "-wal").stat().st_size
     except FileNotFoundError:
-        return size
+        return 0

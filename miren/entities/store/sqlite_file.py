@@ -21,9 +21,17 @@ import apsw
 from miren.base.errors import InvalidInput, Refused, StoreFull, Unavailable
 from miren.base.ids import new_uid
 from miren.entities.store.rules import FIRST_REVISION
+from miren.entities.store.sqlite_damage import Damage
 from miren.entities.store.sqlite_integrity import CHECK_SECONDS, check_whole, damaged
 
-__all__ = ["BUSY_TIMEOUT_MS", "Durability", "not_written", "open_for_reading", "open_for_writing"]
+__all__ = [
+    "BUSY_TIMEOUT_MS",
+    "Durability",
+    "ForeignFile",
+    "not_written",
+    "open_for_reading",
+    "open_for_writing",
+]
 
 Durability = Literal["full", "relaxed"]
 
@@ -70,12 +78,16 @@ _CACHE_KIB = 32 * 1024
 _DAMAGE = (apsw.CorruptError, apsw.SQLError, apsw.FormatError)
 
 
+class ForeignFile(InvalidInput):
+    """The file is something else than a store, by all that can be seen of it."""
+
+
 def open_for_writing(
     path: Path, durability: Durability, *, check_seconds: float = CHECK_SECONDS
 ) -> apsw.Connection:
     """Open the owner's connection, and make the store when the file is new or empty.
 
-    Raises InvalidInput for a file that is something else, Refused for one of a newer Miren or one
+    Raises ForeignFile for one that is something else, Refused for one of a newer Miren or one
     that is damaged, and Unavailable when the file cannot be opened; the file is then unchanged.
     """
     connection: apsw.Connection | None = None
@@ -103,8 +115,12 @@ def open_for_reading(path: Path) -> apsw.Connection:
     return connection
 
 
-def not_written(error: BaseException) -> Unavailable:
-    """Return what to tell whoever wanted to write and surely did not."""
+def not_written(error: BaseException, damage: Damage) -> Unavailable:
+    """Return what to tell whoever wanted to write and surely did not; remember damage."""
+    if isinstance(error, Unavailable):
+        return error  # a query that the writer made says it already
+    if damage.notice(error):
+        return damage.refusal()
     if isinstance(error, apsw.FullError):
         return StoreFull(
             "the disk of the store is full; nothing was written",
@@ -177,7 +193,7 @@ def _upgrade(connection: apsw.Connection, version: int) -> None:
     connection.execute("COMMIT")
 
 
-def _foreign(path: Path) -> InvalidInput:
-    return InvalidInput(
+def _foreign(path: Path) -> ForeignFile:
+    return ForeignFile(
         f"{path} is not a Miren store", hint="name another file; this one was left as it is"
     )

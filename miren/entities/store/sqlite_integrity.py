@@ -66,7 +66,7 @@ def damaged(path: Path, what: object) -> Refused:
     """Return the error of a store that cannot be trusted any more."""
     return Refused(
         f"the store {path} is damaged: {what}",
-        hint="restore a snapshot of it under another name; this file was left as it is",
+        hint="`miren store restore FILE` makes it anew from a snapshot; this file stays as it is",
     )
 
 

@@ -22,6 +22,7 @@ import apsw
 from miren.base.errors import Unavailable
 from miren.entities.store.api import KeyRange, KeyValue, Lease, Revision, StoreEvent
 from miren.entities.store.rules import check_revision
+from miren.entities.store.sqlite_damage import Damage
 from miren.entities.store.watching import HISTORY_WINDOW
 
 __all__ = ["Reading", "encode_bound"]
@@ -89,8 +90,9 @@ _Row = tuple[Any, ...]
 class Reading:
     """Queries over one connection; each sees everything committed before it began."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, damage: Damage) -> None:
         self._connection = connection
+        self._damage = damage
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -99,7 +101,7 @@ class Reading:
             self._connection.execute("BEGIN")
             yield
         except apsw.Error as error:
-            raise _unreadable(error) from error
+            raise self._unreadable(error) from error
         finally:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -173,8 +175,10 @@ class Reading:
             until = time.monotonic() + _PART_SECONDS
             while True:
                 before = len(items)
-                # Straight into the caller's list: going over cold items again costs a tenth.
-                items.extend(starmap(KeyValue, islice(rows, _ROWS)))
+                # Rows first, then what is made of them: SQLite and Python taking turns row by row
+                # throw each other out of the processor's caches, which costs a tenth.
+                # Straight into the caller's list: going over cold items again costs as much.
+                items.extend(starmap(KeyValue, list(islice(rows, _ROWS))))
                 if len(items) < before + _ROWS:
                     return at, None
                 if time.monotonic() >= until:
@@ -213,14 +217,15 @@ class Reading:
         try:
             return list(self._connection.execute(query, bindings))
         except apsw.Error as error:
-            raise _unreadable(error) from error
+            raise self._unreadable(error) from error
 
-
-def _unreadable(error: apsw.Error) -> Unavailable:
-    return Unavailable(
-        f"the store could not be read: {error}",
-        hint="if that stays, check its disk, and restore a snapshot",
-    )
+    def _unreadable(self, error: apsw.Error) -> Unavailable:
+        if self._damage.notice(error):
+            return self._damage.refusal()
+        return Unavailable(
+            f"the store could not be read: {error}",
+            hint="if that stays, check its disk, and restore a snapshot",
+        )
 
 
 def encode_bound(text: str) -> bytes:

@@ -15,6 +15,7 @@ import apsw
 
 from miren.entities.store.api import KeyRange, KeyValue, Lease, StoreEvent, TransactionResult
 from miren.entities.store.rules import Transaction, ended, endings, evaluate
+from miren.entities.store.sqlite_damage import Damage
 from miren.entities.store.sqlite_reading import Reading
 from miren.entities.store.sqlite_recent import Known, Recent
 
@@ -44,9 +45,9 @@ class Recording:
     forgotten by the next `begin`, as SQLite forgets it by rolling back.
     """
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, damage: Damage) -> None:
         self._cursor = connection.cursor()
-        self._reading = Reading(connection)
+        self._reading = Reading(connection, damage)
         self._recent = Recent()
         self._version = self._data_version()
         self._committed = self._newest = self._reading.bounds()[0]

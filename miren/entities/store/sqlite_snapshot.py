@@ -1,8 +1,8 @@
 """A snapshot of a SQLite store that goes on working: another file of the same kind.
 
 SQLite copies the state of one moment over a connection of its own, in a thread, as fast as the
-disk allows; nobody waits for it, and only the log grows meanwhile. The copy has another name until
-it is complete and on the disk, so a file of the wanted name is a whole snapshot or is not there.
+disk allows; nobody waits for it, and only the log grows meanwhile. The copy has a name of its own
+until it is complete and on the disk, so a file of the wanted name is whole or is not there.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from pathlib import Path
 
 import apsw
 
-from miren.base.errors import Refused, Unavailable
+from miren.base.errors import Refused, RuntimeFailure
+from miren.base.partial import partial_file
 from miren.entities.store.rules import closed
+from miren.entities.store.sqlite_damage import Damage
 from miren.entities.store.sqlite_file import open_for_reading
 
 __all__ = ["Snapshots"]
@@ -23,14 +25,15 @@ __all__ = ["Snapshots"]
 class Snapshots:
     """The snapshots that are being written of one store."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, damage: Damage) -> None:
+        self._damage = damage
         self._path = path
         self._running: dict[asyncio.Future[None], apsw.Connection] = {}
         self._targets: dict[asyncio.Future[None], Path] = {}
 
     async def write(self, target: Path) -> None:
-        """Keep the contract of `Store.snapshot`; raise Unavailable where it cannot be written."""
-        if target.exists():  # noqa: ASYNC240  # as quick as any other call to the disk
+        """Keep the contract of `Store.snapshot`."""
+        if os.path.lexists(target):  # noqa: ASYNC240  # as quick as any other call to the disk
             raise Refused(f"{target} exists", hint="give the snapshot another name")
         if target in self._targets.values():
             raise Refused(f"{target} is being written", hint="give the snapshot another name")
@@ -46,9 +49,14 @@ class Snapshots:
             raise
         except apsw.InterruptError as error:
             raise closed() from error
+        except FileExistsError as error:
+            raise Refused(f"{target} exists", hint="give the snapshot another name") from error
         except (apsw.Error, OSError) as error:
-            raise Unavailable(
-                f"cannot write the snapshot {target}: {error}",
+            if self._damage.notice(error):
+                raise self._damage.refusal() from error
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise RuntimeFailure(
+                f"cannot write the snapshot {target}: {reason or error}",
                 hint="nothing is left of it; check the folder and the space in it",
             ) from error
 
@@ -77,22 +85,8 @@ class Snapshots:
 
 
 def _copy(connection: apsw.Connection, target: Path) -> None:
-    partial = target.with_name(target.name + ".partial")
-    partial.unlink(missing_ok=True)  # of a process that was killed
-    try:
+    with partial_file(target) as part:
         # SQLite takes a file that is there and empty, and its mode.
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        connection.execute("VACUUM INTO ?", (str(partial),))
-        _flush(partial)
-        partial.rename(target)
-        _flush(target.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+        connection.execute("VACUUM INTO ?", (str(part),))
+        with part.open("rb") as file:
+            os.fsync(file.fileno())

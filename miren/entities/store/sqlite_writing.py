@@ -22,62 +22,36 @@ from dataclasses import dataclass, field
 import apsw
 
 from miren.base.errors import InvalidInput, MirenError, NotFound, OutcomeUnknown, StoreFull
-from miren.base.records import record
 from miren.entities.store.api import Lease, StoreEvent, TransactionResult
 from miren.entities.store.leases import Clock, LeaseClock
 from miren.entities.store.rules import Transaction
+from miren.entities.store.sqlite_damage import Damage
 from miren.entities.store.sqlite_file import not_written
 from miren.entities.store.sqlite_reading import Reading
 from miren.entities.store.sqlite_recording import Recording
+from miren.entities.store.sqlite_requests import (
+    Defragment,
+    End,
+    Grant,
+    Request,
+    Stop,
+    Sweep,
+    Write,
+    size_of,
+)
 from miren.entities.store.sqlite_upkeep import Answer, Upkeep
 
 __all__ = ["Writer"]
 
 log = logging.getLogger(__name__)
 
-# Bounds how long the first request of a batch waits for the others in it.
+# Bound how long the first request of a batch waits for the others in it, and what is held in
+# memory until it is written.
 _BATCH = 1024
+_BATCH_BYTES = 4 << 20
 
 # How long a lease that expired and could not be ended waits for the next try.
 _RETRY_SECONDS = 1.0
-
-
-@record
-class _Write:
-    transaction: Transaction
-    future: asyncio.Future[TransactionResult]
-
-
-@record
-class _Grant:
-    lease: Lease
-    ttl: float
-    future: asyncio.Future[Lease]
-
-
-@record
-class _End:
-    lease: Lease
-    future: asyncio.Future[None]
-
-
-@record
-class _Sweep:
-    revision: int
-    future: asyncio.Future[None]
-
-
-@record
-class _Defragment:
-    future: asyncio.Future[None]
-
-
-@record
-class _Stop:
-    future: asyncio.Future[None]
-
-
-_Request = _Write | _Grant | _End | _Sweep | _Defragment
 
 
 @dataclass(slots=True)
@@ -87,7 +61,7 @@ class _Answers:
     """
 
     revisions: list[tuple[int, tuple[StoreEvent, ...]]] = field(default_factory=list)
-    leases: list[_Grant | _End] = field(default_factory=list)
+    leases: list[Grant | End] = field(default_factory=list)
     results: list[Answer] = field(default_factory=list)
 
 
@@ -101,16 +75,18 @@ class Writer:
     def __init__(
         self,
         connection: apsw.Connection,
+        damage: Damage,
         publish: Callable[[int, Sequence[StoreEvent]], None],
         clock: Clock | None = None,
     ) -> None:
         self.commits = 0
         self.is_full = False  # the last batch found no room
         self._connection = connection
-        self._recording = Recording(connection)
+        self._damage = damage
+        self._recording = Recording(connection, damage)
         self._publish = publish
-        self._queue: queue.SimpleQueue[_Request | _Stop] = queue.SimpleQueue()
-        self._upkeep = Upkeep(connection)
+        self._queue: queue.SimpleQueue[Request | Stop] = queue.SimpleQueue()
+        self._upkeep = Upkeep(connection, damage)
         self._answers: deque[_Answers] = deque()
         self._loop = asyncio.get_running_loop()
         self._stopped = False
@@ -119,22 +95,27 @@ class Writer:
         # A daemon, so that a process whose loop died without closing the store can still exit.
         self._thread = threading.Thread(target=self._run, name="miren-store", daemon=True)
 
+    @property
+    def is_log_held(self) -> bool:
+        """Whether somebody read for so long that the log could not begin anew."""
+        return self._upkeep.is_held
+
     def start(self) -> None:
         """Begin to take requests, and the time of every lease."""
-        for lease, ttl in Reading(self._connection).leases():
+        for lease, ttl in Reading(self._connection, self._damage).leases():
             self.clock.start(lease, ttl)
         self._thread.start()
 
     async def transact(self, transaction: Transaction) -> TransactionResult:
         """Return once the transaction is on the disk. Cancelling it cancels only the waiting."""
         future: asyncio.Future[TransactionResult] = self._loop.create_future()
-        self._queue.put(_Write(transaction, future))
+        self._queue.put(Write(transaction, future))
         return await future
 
     async def grant(self, lease: Lease, ttl: float) -> Lease:
         """Return once the lease is on the disk; its time begins then."""
         future: asyncio.Future[Lease] = self._loop.create_future()
-        self._queue.put(_Grant(lease, ttl, future))
+        self._queue.put(Grant(lease, ttl, future))
         return await future
 
     async def revoke(self, lease: Lease) -> None:
@@ -144,19 +125,19 @@ class Writer:
     async def compact(self, revision: int) -> None:
         """Return once history up to `revision` is gone, or the writer stops."""
         future: asyncio.Future[None] = self._loop.create_future()
-        self._queue.put(_Sweep(revision, future))
+        self._queue.put(Sweep(revision, future))
         await future
 
     async def defragment(self) -> None:
         """Return once the file is built anew without what is unused in it."""
         future: asyncio.Future[None] = self._loop.create_future()
-        self._queue.put(_Defragment(future))
+        self._queue.put(Defragment(future))
         await future
 
     async def stop(self) -> None:
         """Finish what is queued, answer it, and end the thread, even when cancelled."""
         future: asyncio.Future[None] = self._loop.create_future()
-        self._queue.put(_Stop(future))
+        self._queue.put(Stop(future))
         try:
             await future
         finally:
@@ -167,7 +148,7 @@ class Writer:
 
     def _end(self, lease: Lease) -> asyncio.Future[None]:
         future: asyncio.Future[None] = self._loop.create_future()
-        self._queue.put(_End(lease, future))
+        self._queue.put(End(lease, future))
         return future
 
     def _expire(self, lease: Lease) -> None:
@@ -188,7 +169,7 @@ class Writer:
             if batch:
                 self._answer(self._commit(batch))
             for request in batch:
-                if isinstance(request, _Defragment):
+                if isinstance(request, Defragment):
                     error = self._upkeep.defragment()
                     self._answer(_Answers(results=[(request.future, error)]))
             if stop:
@@ -198,7 +179,7 @@ class Writer:
             if done:
                 self._answer(_Answers(results=done))
 
-    def _take(self) -> tuple[list[_Request], _Stop | None]:
+    def _take(self) -> tuple[list[Request], Stop | None]:
         """Return what is queued; wait for something only when there is nothing else to do."""
         patience = self._upkeep.patience
         try:
@@ -207,17 +188,20 @@ class Writer:
             if patience:
                 self._upkeep.rest()
             return [], None
-        batch: list[_Request] = []
-        while not isinstance(request, _Stop):
+        batch: list[Request] = []
+        size = 0
+        while not isinstance(request, Stop):
             batch.append(request)
-            if len(batch) == _BATCH or self._queue.empty():
+            size += size_of(request)
+            if len(batch) == _BATCH or size >= _BATCH_BYTES or self._queue.empty():
                 return batch, None
             request = self._queue.get()
         return batch, request
 
-    def _commit(self, batch: Sequence[_Request]) -> _Answers:
+    def _commit(self, batch: Sequence[Request]) -> _Answers:
         answers = _Answers()
         try:
+            self._damage.check()
             self._connection.execute("BEGIN IMMEDIATE")
             self._recording.begin()
             for request in batch:
@@ -225,14 +209,15 @@ class Writer:
             answers.revisions = self._recording.finish()
         except Exception as error:  # whatever it was, the callers must hear of it
             self._roll_back()
-            return self._failed(batch, not_written(error), error)
+            return self._failed(batch, not_written(error, self._damage), error)
         try:
             self._connection.execute("COMMIT")
         except apsw.FullError as error:
             # SQLite writes what makes a commit count last of all: there was no room for that.
             self._roll_back()
-            return self._failed(batch, not_written(error), error)
+            return self._failed(batch, not_written(error, self._damage), error)
         except apsw.Error as error:
+            self._damage.notice(error)
             self._roll_back()
             message = f"the store may or may not have written: {error}"
             return self._failed(batch, OutcomeUnknown(message), error)
@@ -240,34 +225,34 @@ class Writer:
         self.is_full = False
         self._recording.keep()
         for request in batch:
-            if isinstance(request, _Sweep):
+            if isinstance(request, Sweep):
                 self._upkeep.sweep(request.revision, request.future)
         return answers
 
-    def _record(self, request: _Request, answers: _Answers) -> None:
+    def _record(self, request: Request, answers: _Answers) -> None:
         """Apply one request inside the open SQLite transaction, or find what is wrong with it."""
         result: object = None
         try:
             match request:
-                case _Write(transaction):
+                case Write(transaction):
                     result = self._recording.run(transaction)
-                case _Grant(lease, ttl):
+                case Grant(lease, ttl):
                     self._recording.grant(lease, ttl)
                     result = lease
                     answers.leases.append(request)
-                case _End(lease):
+                case End(lease):
                     self._recording.end(lease)
                     answers.leases.append(request)
-                case _Sweep(revision):
+                case Sweep(revision):
                     self._recording.set_meta("compacted", revision)
                     return  # it is answered when it is done
-                case _Defragment():
+                case Defragment():
                     return
         except (InvalidInput, NotFound) as error:
             result = error
         answers.results.append((request.future, result))
 
-    def _failed(self, batch: Sequence[_Request], error: MirenError, cause: Exception) -> _Answers:
+    def _failed(self, batch: Sequence[Request], error: MirenError, cause: Exception) -> _Answers:
         """Answer every request of a batch with an error of its own."""
         self.is_full = isinstance(error, StoreFull)
         answers = _Answers()
@@ -298,7 +283,7 @@ class Writer:
             for revision, events in answers.revisions:
                 self._publish(revision, events)
             for change in answers.leases:
-                if isinstance(change, _Grant):
+                if isinstance(change, Grant):
                     self.clock.start(change.lease, change.ttl)
                 else:
                     self.clock.forget(change.lease)

@@ -20,6 +20,7 @@ from miren.rpc.server import Call, Method, Stream, Unary
 from miren.server.services import requests
 from miren.server.services.entities import actor_of
 from miren.server.stores.choosing import Backend
+from miren.server.stores.kept import Kept, find_kept, prune
 from miren.server.stores.moving import Mover
 
 __all__ = ["StoreService", "told_of"]
@@ -46,12 +47,23 @@ class StoreService:
             "miren.store.v1.Store/Snapshot": Stream(self.snapshot),
             "miren.store.v1.Store/Export": Stream(self.export),
             "miren.store.v1.Store/Move": Stream(self.move),
+            "miren.store.v1.Store/Prune": Unary(self.prune),
         }
 
     async def status(self, call: Call, request: Message) -> Message:
-        """Return which store it is, where it stands and what is wrong with it."""
+        """Return which store it is, how it is, and which ones it replaced."""
         actor_of(call, owner=self._owner)
-        return await self._status()
+        kept = await asyncio.to_thread(find_kept, self._mover.state_dir, self._mover.choice)
+        return {**await self._status(), "replaced": list(map(_told_of_kept, kept))}
+
+    async def prune(self, call: Call, request: Message) -> Message:
+        """Remove the kept stores at `paths`; return them."""
+        actor_of(call, owner=self._owner)
+        paths = request.get("paths")
+        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+            raise InvalidInput("paths must be a list of texts")
+        gone = await prune(self._mover.state_dir, self._mover.choice, paths)
+        return {"removed": list(map(_told_of_kept, gone))}
 
     async def compact(self, call: Call, request: Message) -> Message:
         """Forget history up to `revision`, or up to now."""
@@ -123,6 +135,14 @@ class StoreService:
             "managed": choice.is_managed,
             "moving": self._mover.is_moving,
         }
+
+
+def _told_of_kept(kept: Kept) -> dict[str, Any]:
+    return {
+        "path": str(kept.path),
+        "size": kept.size,
+        "written": kept.written.isoformat(timespec="seconds"),
+    }
 
 
 def told_of(status: StoreStatus) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from miren.base.errors import Refused
 from miren.entities.store.copying import unheard
@@ -13,7 +14,7 @@ from miren.entities.store.holding import HeldStore
 from miren.entities.store.moving import Moved, Step, moving
 from miren.server.config import Config
 from miren.server.stores.choosing import Backend, Choice, fresh, note
-from miren.server.stores.opening import open_store, remove
+from miren.server.stores.opening import filling, open_store, remove
 
 __all__ = ["Mover"]
 
@@ -46,6 +47,11 @@ class Mover:
         return str(self.choice.path(self._config.server.state_dir)) if self.choice.place else ""
 
     @property
+    def state_dir(self) -> Path:
+        """The folder whose store it is."""
+        return self._config.server.state_dir
+
+    @property
     def is_moving(self) -> bool:
         """Whether a move is under way."""
         return self._lock.locked()
@@ -75,14 +81,15 @@ class Mover:
             self._take_over(self._moved_to)
 
     async def _make(self, new: Choice, tell: Callable[[Step], None]) -> Moved:
-        async with (
-            open_store(self._config, new) as target,
-            moving(self.store, target, hold=self.store.held, tell=tell) as moved,
-        ):
-            # Both are the same, and no write can come between.
-            note(self._config.server.state_dir, new)
-            self._moved_to = new
-            self.store.end()
+        with filling(self._config, new):
+            async with (
+                open_store(self._config, new) as target,
+                moving(self.store, target, hold=self.store.held, tell=tell) as moved,
+            ):
+                # Both are the same, and no write can come between.
+                note(self._config.server.state_dir, new)
+                self._moved_to = new
+                self.store.end()
         log.info("the store has moved", extra={"to": new.told(), "keys": moved.digest.keys})
         return moved
 

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from miren.base.errors import InvalidInput, Refused
 from miren.entities.store.api import Store
-from miren.entities.store.exporting import is_half_imported
+from miren.entities.store.copying import NotEmpty, is_half_filled
 from miren.entities.store.memory import MemoryStore
 from miren.entities.store.retention import Retention
 from miren.entities.store.sqlite import SQLiteStore
+from miren.entities.store.sqlite_file import ForeignFile
+from miren.entities.store.sqlite_integrity import damaged
 from miren.server.config import Config, StoreConfig
 from miren.server.stores.choosing import Choice, note, recorded
 from miren.server.stores.managed import ManagedEtcd, pids_of, stop_all
 
-__all__ = ["PREFIX", "open_store", "remove", "serving_store", "tidy"]
+__all__ = ["PREFIX", "filling", "open_store", "remove", "serving_store", "tidy"]
+
+log = logging.getLogger(__name__)
 
 #: Where an etcd of our own has the keys.
 PREFIX = "/miren"
@@ -29,7 +36,7 @@ PREFIX = "/miren"
 async def serving_store(config: Config, choice: Choice) -> AsyncIterator[Store]:
     """Yield the store that a server works with, and note it as the one of the folder.
 
-    Raises Refused for a store that an import has filled only in part.
+    Raises Refused for a store that an import or a move has filled only in part.
     """
     state = config.server.state_dir
     await tidy(config, choice)
@@ -39,10 +46,10 @@ async def serving_store(config: Config, choice: Choice) -> AsyncIterator[Store]:
             hint="restore a snapshot, or remove store.json to begin with an empty store",
         )
     async with open_store(config, choice) as store:
-        if await is_half_imported(store):
+        if await is_half_filled(store):
             raise Refused(
-                "the store holds a part of an import that was interrupted",
-                hint="run the same `miren store import` again",
+                "the store holds a part of an import or a move that was interrupted",
+                hint="run the same `miren store import` again, or the move where it comes from",
             )
         if choice.backend != "memory" and recorded(state) != choice:
             note(state, choice)
@@ -62,8 +69,7 @@ async def open_store(config: Config, choice: Choice) -> AsyncIterator[Store]:
             async with MemoryStore(retention=Retention()) as memory:
                 yield memory
         case "sqlite":
-            durability, retention = config.store.durability, Retention()
-            async with SQLiteStore(path, durability=durability, retention=retention) as sqlite:
+            async with _sqlite(path, config.store) as sqlite:
                 yield sqlite
         case "etcd" if choice.is_managed:
             own = StoreConfig(etcd_prefix=PREFIX)
@@ -73,6 +79,18 @@ async def open_store(config: Config, choice: Choice) -> AsyncIterator[Store]:
         case "etcd":
             async with etcd_store(config.store.etcd_endpoints, config.store) as etcd:
                 yield etcd
+
+
+@asynccontextmanager
+async def _sqlite(path: Path, config: StoreConfig) -> AsyncIterator[Store]:
+    async with AsyncExitStack() as stack:
+        store = SQLiteStore(path, durability=config.durability, retention=Retention())
+        try:
+            await stack.enter_async_context(store)
+        except ForeignFile as error:
+            # Nobody named this file: it is where the store was.
+            raise damaged(path, "what is there is not a Miren store") from error
+        yield store
 
 
 def etcd_store(endpoints: tuple[str, ...], config: StoreConfig) -> Store:
@@ -93,6 +111,22 @@ def etcd_store(endpoints: tuple[str, ...], config: StoreConfig) -> Store:
     ca, cert, key = config.etcd_ca_file, config.etcd_cert_file, config.etcd_key_file
     tls = TLS(ca, cert, key) if ca or cert else None
     return EtcdStore(endpoints, prefix=config.etcd_prefix, tls=tls, user=_user(config))
+
+
+@contextmanager
+def filling(config: Config, choice: Choice) -> Iterator[None]:
+    """Say what is to be done, where the body finds that a cluster holds something already."""
+    try:
+        yield
+    except NotEmpty as error:
+        if choice.backend != "etcd" or choice.is_managed:
+            raise
+        prefix = config.store.etcd_prefix.removesuffix("/")
+        raise Refused(
+            f"{error.message}: the cluster's prefix {prefix or '/'} is taken",
+            hint="start the server with another --etcd-prefix; or, if nobody uses or wants back "
+            f"what is there, remove it with `etcdctl del --prefix {prefix}/`",
+        ) from error
 
 
 async def tidy(config: Config, choice: Choice) -> None:
@@ -128,6 +162,15 @@ def _user(config: StoreConfig) -> tuple[str, str] | None:
         return None
     file = config.etcd_password_file
     try:
-        return config.etcd_user, file.read_text().rstrip("\n")
+        with file.open() as opened:
+            password = opened.read().rstrip("\n")
+            mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the password file {file} cannot be read: {error}") from error
+    if mode & stat.S_IRWXO:
+        log.warning(
+            "everybody on this host may use the password file: chmod o= %s",
+            file,
+            extra={"mode": f"{mode:04o}"},
+        )
+    return config.etcd_user, password

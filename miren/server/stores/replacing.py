@@ -26,7 +26,7 @@ from miren.server.config import Config
 from miren.server.stores.choosing import Choice, choice_of, fresh, note, recorded
 from miren.server.stores.locking import owning
 from miren.server.stores.managed import MEMBER, PEER_URL, ManagedEtcd, run_tool, stop_all
-from miren.server.stores.opening import PREFIX, open_store, remove, tidy
+from miren.server.stores.opening import PREFIX, filling, open_store, remove, tidy
 
 __all__ = ["Replaced", "import_export", "restore"]
 
@@ -87,7 +87,8 @@ async def import_export(
             raise InvalidInput("a store in memory does not outlive an import")
         if not choice.place:
             async with open_store(config, choice) as cluster:
-                await import_into(cluster, source, tell=tell)
+                with filling(config, choice):
+                    await import_into(cluster, source, tell=tell)
             note(config.server.state_dir, choice)
             return header, await _replaced(config, choice)
         if recorded(config.server.state_dir) and not force:

@@ -26,7 +26,7 @@ async def pairs(store: SQLiteStore, _path: Path) -> None:
             await store.transact([], [Put(f"/a/{number}", value), Put(f"/b/{number}", value)])
             say(str(number))
             if number % 97 == 0:
-                await store.compact((await store.status()).revision - 20)
+                await store.compact(max((await store.status()).revision - 20, 0))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(8):

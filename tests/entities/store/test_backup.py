@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from miren.base.errors import Compacted, InvalidInput, Refused, Unimplemented
+from miren.base.errors import Compacted, InvalidInput, Refused, RuntimeFailure, Unimplemented
 from miren.entities.store.api import KeyRange, Put
 from miren.entities.store.backup import (
     copy_verified,
@@ -157,13 +157,26 @@ async def test_nothing_is_written_over(store: SQLiteStore, taken: Path, tmp_path
     with pytest.raises(FileExistsError):
         copy_verified(taken, tmp_path / "new")
     assert (tmp_path / "new").read_text() == "mine"
+    (tmp_path / "other.manifest.json.new").write_text("mine")
     for name in ("other", "other.manifest.json"):
         (tmp_path / name).write_text("mine")
         with pytest.raises(Refused):
             await snapshot(store, tmp_path / "other")
         assert (tmp_path / name).read_text() == "mine"
-        assert len(list(tmp_path.glob("other*"))) == 1
+        assert len(list(tmp_path.glob("*other*"))) == 2
         (tmp_path / name).unlink()
+    await snapshot(store, tmp_path / "other")
+    assert (tmp_path / "other.manifest.json.new").read_text() == "mine"
+
+
+@pytest.mark.parametrize("length", [220, 240, 250])
+async def test_one_that_cannot_be_written_leaves_nothing(
+    store: SQLiteStore, tmp_path: Path, length: int
+) -> None:
+    # For that of the manifest, for the one it has meanwhile, or for the one it gets.
+    with pytest.raises(RuntimeFailure, match="File name too long"):
+        await snapshot(store, tmp_path / ("n" * length))
+    assert not list(tmp_path.glob("*nnn*"))
 
 
 async def test_two_at_once_do_not_write_into_each_other(

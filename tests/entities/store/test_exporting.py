@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 
 from miren.base.errors import InvalidInput, Refused
 from miren.entities.store.api import KeyRange, Put, Store
+from miren.entities.store.copying import is_half_filled
 from miren.entities.store.etcd.store import EtcdStore
 from miren.entities.store.exporting import (
     export,
     import_into,
-    is_half_imported,
     verify_export,
 )
 from miren.entities.store.memory import MemoryStore
@@ -66,7 +66,7 @@ async def test_an_export_goes_from_any_backend_into_any_other(
         assert header.keys == len(ODD)
         assert header.uuid == (await source.status()).uuid != (await target.status()).uuid
         assert await held_by(target) == ODD
-        assert not await is_half_imported(target)
+        assert not await is_half_filled(target)
         again = await write_export(target, tmp_path / "y")
         assert again[1:-1] == lines[1:-1]
 
@@ -177,8 +177,8 @@ async def test_an_interrupted_import_is_known_and_begins_anew(
         monkeypatch.setattr("miren.entities.store.exporting._TOLD", 5)
         with pytest.raises(KeyboardInterrupt):
             await import_into(store, exported, tell=stop)
-        assert await is_half_imported(store)
+        assert await is_half_filled(store)
         assert (await store.list(KeyRange.prefix("/e/"))).items
         await import_into(store, exported)
-        assert not await is_half_imported(store)
+        assert not await is_half_filled(store)
         assert await held_by(store) == ODD

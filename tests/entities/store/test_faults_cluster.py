@@ -14,14 +14,21 @@ from dataclasses import dataclass
 import pytest
 
 from miren.base.errors import OutcomeUnknown, Unavailable
-from miren.entities.store.api import KeyRange, Lease, Put, Revision, Store
+from miren.entities.store.api import (
+    KeyRange,
+    Lease,
+    Put,
+    Revision,
+    Store,
+    TransactionResult,
+)
 from miren.entities.store.etcd.store import EtcdStore
 from tests.backends import new_prefix
 from tests.effort import tries
-from tests.etcd import Cluster, Member, running_cluster
+from tests.etcd import Cluster, Member, running_cluster, running_partition
 from tests.faults.proxy import running_proxy
 from tests.judges import check_watch, working
-from tests.recording import ROOT, Recorder, Watcher, read_history, watching
+from tests.recording import MARK, ROOT, Recorder, Watcher, read_history, watching
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +165,56 @@ async def test_a_member_that_falls_silent_is_left_for_another(
                 await watcher.until(told.revision, within=8)
             await recorder.until_writes(10, within=8)
             used.heal()
+
+
+async def test_a_member_that_hears_nothing_of_its_peers_shows_nothing_old(prefix: str) -> None:
+    """Its clients reach it all the while, and it tells them, in the end, that it cannot answer."""
+    async with running_partition() as parted, AsyncExitStack() as stack:
+        outsider, others = parted.outsider, [member.endpoint for member in parted.others]
+
+        async def opened(*endpoints: str, timeout: float = 1.0) -> Store:
+            store = EtcdStore(endpoints, prefix=prefix, timeout=timeout)
+            return await stack.enter_async_context(store)
+
+        direct, pinned = await opened(*others), await opened(outsider.endpoint, timeout=0.5)
+        moving = await opened(outsider.endpoint, *others)
+        recorder = await stack.enter_async_context(working(direct, moving, pinned, direct))
+        for leader in (parted.others[0], outsider):
+            await parted.lead(leader)
+            # It begins with the outsider and only watches: no call of its own shows a fault.
+            silent = await opened(outsider.endpoint, *others)
+            watcher = Watcher(silent, after=(await direct.status()).revision)
+            async with watching(watcher):
+                await watcher.until((await direct.transact([], [Put(MARK, b"whole")])).revision)
+                parted.cut()
+                told = await written(direct, Put(MARK, b"parted"))
+                await watcher.until(told.revision, within=8)
+                read, wrote = await asyncio.gather(
+                    pinned.get(MARK),
+                    pinned.transact([], [Put(MARK, b"never")]),
+                    return_exceptions=True,
+                )
+                assert isinstance(read, Unavailable)
+                assert isinstance(wrote, Unavailable | OutcomeUnknown)
+                await written(moving, Put(MARK, b"moved"))
+                await recorder.until_writes(10, within=8)
+                parted.heal()
+                await written(pinned, Put(MARK, b"healed"))
+                history = await read_history(direct, after=watcher.after)
+                last = history[-1].revision  # more may have come meanwhile
+                await watcher.until(last)
+                seen = [each for each in watcher.revisions if each.revision <= last]
+                assert seen == history
+
+
+async def written(store: Store, put: Put) -> TransactionResult:
+    """Write once that can be done: by then another leader may have to be found."""
+    async with asyncio.timeout(8):
+        while True:
+            try:
+                return await store.transact([], [put])
+            except (OutcomeUnknown, Unavailable):
+                continue
 
 
 async def test_a_lease_kept_alive_outlives_its_leader(cluster: Cluster, prefix: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from miren.base.errors import Compacted, MirenError, Refused, Unavailable
 from miren.entities.store.api import Delete, Get, KeyRange, Put, Store
+from miren.entities.store.copying import NotEmpty, is_half_filled
 from miren.entities.store.etcd.store import EtcdStore
 from miren.entities.store.holding import HeldStore
 from miren.entities.store.memory import MemoryStore
@@ -159,6 +160,34 @@ async def test_a_store_that_holds_something_is_not_moved_into(opening: Open) -> 
         with pytest.raises(Refused, match="/e/mine"):
             async with moving(source, target, hold=source.held):
                 raise AssertionError
+
+
+@pytest.mark.parametrize("backend", ["memory", "sqlite", "etcd"])
+async def test_a_move_that_was_interrupted_can_be_repeated(
+    backend: str, opening: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("miren.entities.store.copying._OPERATIONS", 3)
+    monkeypatch.setattr("miren.entities.store.moving._TOLD", 5)
+
+    def stop(_step: Step) -> None:
+        raise KeyboardInterrupt
+
+    async with opening("memory") as inner, opening(backend) as target:
+        source = HeldStore(inner)
+        await fill(source, ODD)
+        with pytest.raises(KeyboardInterrupt):
+            async with moving(source, target, hold=source.held, tell=stop):
+                raise AssertionError
+        assert await is_half_filled(target)
+        async with opening("memory") as other:
+            elsewhere = HeldStore(other)
+            with pytest.raises(NotEmpty):
+                async with moving(elsewhere, target, hold=elsewhere.held):
+                    raise AssertionError
+        await source.transact([], [Delete(KeyRange.prefix("/e/"))])
+        async with moving(source, target, hold=source.held):
+            assert not await is_half_filled(target)
+            assert await held_by(target) == await held_by(inner)
 
 
 class Lossy(Around):

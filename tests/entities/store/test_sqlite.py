@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from miren.base.errors import InvalidInput, NotFound, Refused, Unavailable
-from miren.entities.store import sqlite_recent
+from miren.entities.store import sqlite_recent, sqlite_writing
 from miren.entities.store.api import KeyValue, Put, Store
 from miren.entities.store.sqlite import SQLiteStore
 from tests.clocks import ManualClock
@@ -60,6 +60,20 @@ async def test_sixty_four_writers_share_commits(tmp_path: Path) -> None:
                 group.create_task(write(writer))
         assert store.commits - before <= 64 * 30 / 4
         assert (await store.status()).revision == 1 + 64 * 30
+
+
+async def test_a_batch_holds_no_more_than_some_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writing, "_BATCH_BYTES", 4_000)
+    async with SQLiteStore(tmp_path / "store.db") as store:
+        before = store.commits
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            for n in range(64):
+                group.create_task(put(store, f"/{n}", b"x" * 1_000))
+        assert store.commits - before >= 64 / 4
+        await put(store, "/larger/than/a/batch", b"x" * 100_000)
+        assert len((await store.list(EVERYTHING)).items) == 65
 
 
 async def test_what_the_writer_does_not_remember_it_looks_up(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from miren.base.errors import Compacted, Refused, Unavailable
+from miren.base.errors import Compacted, Refused, RuntimeFailure, Unavailable
 from miren.entities.store import sqlite_reading, sqlite_upkeep
 from miren.entities.store.api import KeyRange, Put
 from miren.entities.store.sqlite import SQLiteStore
@@ -164,6 +165,39 @@ async def test_a_log_that_a_stranger_keeps_long_begins_anew_when_he_has_gone(
         assert log.stat().st_size < 2 * long
 
 
+async def test_a_long_log_that_a_stranger_keeps_is_an_alarm_until_he_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, pages in {"_COPY_PAGES": 10, "_LONG_PAGES": 20}.items():
+        monkeypatch.setattr(sqlite_upkeep, name, pages)
+    for name in ("_IDLE_SECONDS", "_RETRY_SECONDS"):
+        monkeypatch.setattr(sqlite_upkeep, name, 0.05)
+    monkeypatch.setattr(sqlite_upkeep, "_RESTART_MS", 1)
+    monkeypatch.setattr(sqlite_upkeep, "_ALARM_BYTES", 3 * 1024**2)
+    path = tmp_path / "store.db"
+    async with SQLiteStore(path, durability="relaxed") as store:
+
+        async def write(count: int) -> None:
+            for number in range(count):
+                await store.transact([], [Put(f"/{n}", b"%d" % number * 1000) for n in range(100)])
+
+        await write(10)
+        stranger = open_for_reading(path)
+        stranger.execute("BEGIN")
+        stranger.execute("SELECT count(*) FROM kv").fetchall()
+        await write(5)
+        assert not (await store.status()).alarms
+        await write(20)
+        await put(store, "/small")  # the writer is done with all before, and has nothing to copy
+        (alarm,) = (await store.status()).alarms
+        assert re.match(r"wal [3-9] MiB: held by a reader; ", alarm)
+        stranger.close()
+        async with asyncio.timeout(10):
+            # Nothing is written any more, and nobody tells.
+            while (await store.status()).alarms:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
 async def test_a_store_with_nothing_to_do_empties_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,7 +257,7 @@ async def test_a_snapshot_is_one_revision_of_a_store_that_goes_on(tmp_path: Path
         assert stat.S_IMODE(target.stat().st_mode) == 0o600
         with pytest.raises(Refused, match="exists"):
             await store.snapshot(target)
-    assert [each.name for each in sorted(tmp_path.iterdir()) if "partial" in each.name] == []
+    assert [each.name for each in tmp_path.iterdir() if "part" in each.name] == []
     async with SQLiteStore(target) as copy:
         status = await copy.status()
         assert (status.uuid, status.backend) == (uuid, "sqlite")
@@ -263,6 +297,17 @@ async def test_a_snapshot_cut_short_leaves_nothing(tmp_path: Path, ending: str) 
 
 async def test_a_snapshot_where_none_can_be_written_is_refused(tmp_path: Path) -> None:
     async with SQLiteStore(tmp_path / "store.db") as store:
-        with pytest.raises(Unavailable, match="cannot write the snapshot"):
+        with pytest.raises(RuntimeFailure, match="copy: No such file or directory") as caught:
             await store.snapshot(tmp_path / "missing" / "copy")
+        assert "the space" in str(caught.value.hint)
         await put(store, "/a")
+
+
+async def test_a_snapshot_leaves_what_others_have_beside_it(tmp_path: Path) -> None:
+    theirs = [tmp_path / name for name in ("copy.partial", "copy.part", ".copy.part")]
+    for path in theirs:
+        path.write_text(path.name)
+    async with SQLiteStore(tmp_path / "store.db") as store:
+        await store.snapshot(tmp_path / "copy")
+    assert [path.read_text() for path in theirs] == [path.name for path in theirs]
+    assert len(list(tmp_path.glob("*copy*"))) == 4

@@ -27,6 +27,8 @@ class Address:
     @classmethod
     def parse(cls, text: str) -> Address:
         """Return the endpoint that `text` names; raise InvalidInput if it names none."""
+        if not isinstance(text, str):
+            raise InvalidInput(f"an endpoint is text, not {type(text).__name__}", hint=_HINT)
         try:
             parts = urlsplit(text)
             host, port = parts.hostname, parts.port
@@ -44,6 +46,9 @@ class Address:
 
 def parse_addresses(endpoints: Sequence[str]) -> tuple[Address, ...]:
     """Return all endpoints in their order, each once; raise InvalidInput with all problems."""
+    if isinstance(endpoints, str):
+        # Its letters would be taken for endpoints.
+        raise InvalidInput("the endpoints are a list, not one text", hint=f"write [{endpoints!r}]")
     found: dict[str, Address] = {}
     problems: list[Problem] = []
     for text in endpoints:

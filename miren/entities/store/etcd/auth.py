@@ -7,17 +7,39 @@ authentication is turned off and on. It says so before it does anything, so the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterator
 
 from grpc.aio import Metadata
 
 __all__ = ["ANONYMOUS", "Auth"]
 
+log = logging.getLogger(__name__)
+
 _HAS_LEADER = ("hasleader", "true")
+
+
+class _Carried(Metadata):
+    """Metadata that nobody changes. grpc asks each call's for its length and then for its items.
+
+    Its own answers both by going through a dict of lists, which costs a call as much as making
+    its request.
+    """
+
+    def __init__(self, *items: tuple[str, str]) -> None:
+        super().__init__(*items)
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._items)
+
 
 #: What every call says: a member that has lost its leader refuses at once, and does nothing.
 #: grpc makes a Metadata for every call that does not bring its own.
-ANONYMOUS = Metadata(_HAS_LEADER)
+ANONYMOUS: Metadata = _Carried(_HAS_LEADER)
 
 
 class Auth:
@@ -25,6 +47,8 @@ class Auth:
 
     def __init__(self, authenticate: Callable[[float], Awaitable[str | None]] | None) -> None:
         self.metadata = ANONYMOUS
+        #: Whether etcd gave no token the last time, since it asks nobody who he is.
+        self.is_ignored = False
         self._authenticate = authenticate
         self._lock = asyncio.Lock()
 
@@ -45,4 +69,7 @@ class Auth:
             if self.metadata is not used:
                 return
             token = await self._authenticate(end)
-            self.metadata = Metadata(_HAS_LEADER, *([("token", token)] if token else []))
+            if token is None and not self.is_ignored:
+                log.warning("etcd takes no user: its authentication is off, and all may do all")
+            self.is_ignored = token is None
+            self.metadata = _Carried(_HAS_LEADER, *([("token", token)] if token else []))

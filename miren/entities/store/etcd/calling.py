@@ -137,6 +137,11 @@ class Caller:
         """Return the link in use, or Unavailable when there is none within the timeout."""
         return self._endpoints.ready(self._loop.time() + self._timeout)
 
+    @property
+    def is_user_ignored(self) -> bool:
+        """Whether there is a user, and etcd's authentication was off when it was asked."""
+        return self._auth.is_ignored
+
     @asynccontextmanager
     async def _link_to(self, address: Address) -> AsyncIterator[Link]:
         """Open a link of its own to one endpoint, whichever is in use."""

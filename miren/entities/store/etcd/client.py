@@ -17,6 +17,7 @@ from miren.base.errors import MirenError
 from miren.entities.store.etcd.addresses import Address
 from miren.entities.store.etcd.calling import Caller
 from miren.entities.store.etcd.errors import NotPermitted, judge
+from miren.entities.store.etcd.link import end
 from miren.entities.store.etcd.messages import message
 from miren.entities.store.etcd.operation import Alarm, EndpointStatus, Member
 from miren.entities.store.etcd.watch_call import WatchCall
@@ -105,7 +106,7 @@ class Client(Caller):
         try:
             yield WatchCall(link, call, is_current=is_current, suspect=self._endpoints.suspect)
         finally:
-            call.cancel()
+            await end(call)
 
     async def _check_token(self) -> None:
         """Renew the token if it is no longer good. Watches are not told so, reads are."""
@@ -169,7 +170,7 @@ class Client(Caller):
             verdict = judge(error.code(), error.details())
             raise verdict.error(f"snapshot at {link.address.text}", is_write=False) from error
         finally:
-            call.cancel()
+            await end(call)
 
     async def _status_of(self, address: Address) -> EndpointStatus:
         try:

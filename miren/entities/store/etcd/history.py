@@ -1,9 +1,11 @@
 """What happened in the store: as it happens, for the fan-out, and as it happened, for who is late.
 
 Two kinds of watch, both of all that the store has in etcd. The root watch follows the newest
-revisions for as long as the store is open and publishes them. A catching-up watch begins at an
-old revision. Nothing tells for certain when a watch has caught up, except an event: so it reads
-until one at or past the revision it is to reach, having made sure that there is one.
+revisions and publishes them, from the first time that somebody watches the store until that is
+closed: it costs at every write, and where nobody watches it has nothing to lose. A catching-up
+watch begins at an old revision. Nothing tells for certain when a watch has caught up, except an
+event: so it reads until one at or past the revision it is to reach, having made sure that there is
+one.
 
 A compaction can overtake either. etcd says so only when it has passed the revision after the one
 asked for, while a deletion in the compacted revision itself is already gone. So what comes from
@@ -17,7 +19,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import asynccontextmanager
 from typing import NoReturn
 
 from miren.base.errors import (
@@ -67,6 +69,7 @@ class EtcdHistory:
         self._silence = silence
         self._timeout = timeout
         self._watches = Watches(client, space, confirm=self._confirm, timeout=timeout)
+        self._is_followed = asyncio.Event()
         self._kept: dict[int, WatchStream] = {}
         self._heard = asyncio.get_running_loop().time()
         self._waiting: list[asyncio.Future[None]] = []
@@ -75,22 +78,31 @@ class EtcdHistory:
         self._rng = random.Random()  # noqa: S311  # spreads retries, hides nothing
 
     async def run(self) -> None:
-        """Follow the store until cancelled."""
+        """Follow the store once somebody watches it, until cancelled."""
+        await self._is_followed.wait()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watches.run())
             group.create_task(self._follow())
             group.create_task(self._doubt())
 
-    def watch(
+    @asynccontextmanager
+    async def watch(
         self, range: KeyRange, *, after: int
-    ) -> AbstractAsyncContextManager[AsyncIterator[Revision | Bookmark]]:
+    ) -> AsyncIterator[AsyncIterator[Revision | Bookmark]]:
         """Keep the contract of `Store.watch`."""
+        if not self._is_followed.is_set():
+            # Then what is known is no older than `after`: a compaction that the root watch is
+            # too late for has taken something from this watch as well.
+            await self.check(after)
+            self._begin()
         if self._revisions.newest > self.fanout.published:
             # Who watches waits for what was answered already. If that was somebody else's
             # revision, nothing comes for it by itself.
             self._backlog = self._revisions.newest
             self._awaited.set()
-        return self.fanout.watch(range, after=after, backlog=self._revisions.newest)
+        backlog = self._revisions.newest
+        async with self.fanout.watch(range, after=after, backlog=backlog) as items:
+            yield items
 
     async def check(self, after: int) -> None:
         """Keep the contract of `History.check`."""
@@ -126,8 +138,11 @@ class EtcdHistory:
     async def reach(self, revision: int) -> None:
         """Return once everything up to `revision` is published; Unavailable if that takes long.
 
-        A store without room for a tick is not waited for: it has to be compacted.
+        A store without room for a tick is not waited for: it has to be compacted. Nor is one that
+        nobody watches yet: whoever does so later begins at the newest revision known.
         """
+        if not self._is_followed.is_set():
+            return
         try:
             async with asyncio.timeout(self._timeout):
                 # Most revisions are the store's own, and on their way.
@@ -164,7 +179,30 @@ class EtcdHistory:
             if not future.done():
                 future.set_result(None)
 
+    async def take_up(self) -> None:
+        """Have `revisions` be about the history that etcd has now.
+
+        The root watch sees to that. Where there is none, nobody else would notice that another
+        store is in the place of the one before.
+        """
+        if self._is_followed.is_set():
+            return
+        found = await self._revisions.look()
+        # Whoever began to watch meanwhile is about the one before, and the root watch says so.
+        if found.reset and not self._is_followed.is_set():
+            log.warning("another history is taken up", extra={"reason": found.reset.message})
+            self._revisions.adopt(found)
+            self.fanout.reset(found.reset, published=found.newest)
+
     # The root watch.
+
+    def _begin(self) -> None:
+        """Publish what comes from now on. What is older has to be read from the history."""
+        if not self._is_followed.is_set():
+            # No ring is there yet, which would have to hold what is skipped.
+            self.fanout.publish(self._revisions.newest, ())
+            self._heard = asyncio.get_running_loop().time()
+            self._is_followed.set()
 
     async def _follow(self) -> NoReturn:
         failures = 0
@@ -190,14 +228,14 @@ class EtcdHistory:
                 await self._revisions.verify(batch.after)
             for revision in batch.revisions:
                 self.fanout.publish(revision.revision, revision.events)
-            self._revisions.eventful = self._revisions.saw(self.fanout.published)
+            self._revisions.wrote(self.fanout.published)
             self._heard = asyncio.get_running_loop().time()
             if self._waiting:
                 self._wake()
 
     async def _begin_again(self, error: MirenError) -> None:
         """End every watch with `error`, and publish what comes from now on."""
-        await self._revisions.begin_again()
+        self._revisions.adopt(await self._revisions.patiently(self._revisions.look))
         for stream in self._kept.values():
             stream.close()
         self._kept.clear()

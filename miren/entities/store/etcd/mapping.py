@@ -29,12 +29,14 @@ from miren.entities.store.api import (
 from miren.entities.store.etcd.messages import message
 from miren.entities.store.rules import Transaction, single_key
 
-__all__ = ["KeySpace"]
+__all__ = ["NOTHING_READ", "KeySpace"]
+
+#: The `reads` of a transaction that is one put.
+NOTHING_READ: tuple[tuple[KeyValue, ...], ...] = ((),)
 
 _COMPARE, _TXN = message("Compare"), message("TxnRequest")
 _RANGE, _PUT = message("RangeRequest"), message("PutRequest")
 
-_EQUAL = _COMPARE.CompareResult.Value("EQUAL")
 _NOT_EQUAL = _COMPARE.CompareResult.Value("NOT_EQUAL")
 
 _DELETE = message("Event").EventType.Value("DELETE")
@@ -112,9 +114,14 @@ class KeySpace:
 
     def result(self, transaction: Transaction, answer: Any) -> TransactionResult:
         """Return what etcd answered to `transaction`."""
-        branch = transaction.then if answer.succeeded else transaction.otherwise
-        reads = tuple(map(self._read_of, branch, answer.responses))
-        return TransactionResult(answer.succeeded, answer.header.revision, reads)
+        succeeded = answer.succeeded
+        branch = transaction.then if succeeded else transaction.otherwise
+        # Of most transactions that is one put, and protobuf makes objects of what is looked at.
+        if len(branch) == 1 and isinstance(branch[0], Put):
+            reads = NOTHING_READ
+        else:
+            reads = tuple(map(self._read_of, branch, answer.responses))
+        return TransactionResult(succeeded, answer.header.revision, reads)
 
     def items(self, found: Sequence[Any]) -> tuple[KeyValue, ...]:
         """Return etcd's keys as the store's, in their order."""
@@ -179,8 +186,9 @@ class KeySpace:
     def _fill_compare(self, message: Any, compare: Compare) -> None:
         self._fill_bounds(message, compare.range)
         message.target, field = _TARGETS[compare.target]
-        message.result = _NOT_EQUAL if compare.negated else _EQUAL
         setattr(message, field, compare.value)
+        if compare.negated:  # what is not set is EQUAL
+            message.result = _NOT_EQUAL
 
     def _fill_operation(self, message: Any, operation: Operation) -> None:
         # By isinstance, because matching by class takes several times as long.
@@ -197,9 +205,9 @@ class KeySpace:
             delete.prev_kv = True
 
     def _fill_bounds(self, message: Any, range: KeyRange) -> None:
-        message.key, end = self.bounds(range)
-        if end:
-            message.range_end = end
+        message.key = self.key(range.start)
+        if single_key(range) is None:
+            message.range_end = self.key(range.end)
 
     def _read_of(self, operation: Operation, answer: Any) -> tuple[KeyValue, ...]:
         if isinstance(operation, Put):

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from miren.base.backoff import Backoff
@@ -27,7 +28,7 @@ from miren.entities.store.etcd.mapping import KeySpace
 from miren.entities.store.etcd.messages import message
 from miren.entities.store.rules import FIRST_REVISION
 
-__all__ = ["RETRIES", "Revisions"]
+__all__ = ["RETRIES", "Found", "Revisions"]
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,15 @@ _RANGE, _PUT = message("RangeRequest"), message("PutRequest")
 RETRIES = Backoff(first=0.05, cap=2.0)
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The store that etcd has, by UUID and newest revision; `reset` if it is not the known one."""
+
+    uuid: str
+    newest: int
+    reset: StoreReset | None
 
 
 class Revisions:
@@ -61,8 +71,15 @@ class Revisions:
 
     def saw(self, revision: int) -> int:
         """Take note that there is this revision, and return it."""
-        self.newest = max(self.newest, revision)
+        if revision > self.newest:
+            self.newest = revision
         return revision
+
+    def wrote(self, revision: int) -> int:
+        """Take note that this revision changed something that the store has, and return it."""
+        if revision > self.eventful:
+            self.eventful = revision
+        return self.saw(revision)
 
     async def find_compacted(self) -> int:
         """Return the newest compacted revision.
@@ -88,12 +105,12 @@ class Revisions:
     async def ensure_event(self, revision: int) -> None:
         """Return once something has certainly changed at `revision` or later."""
         if self.eventful < revision:
-            self.eventful = max(self.eventful, await self.patiently(self.tick))
+            await self.patiently(self.tick)
 
     async def tick(self) -> int:
         """Write what nobody reads, and return the revision that made."""
         answer = await self._client.put(_PUT(key=self._space.tick))
-        return self.saw(answer.header.revision)
+        return self.wrote(answer.header.revision)
 
     async def verify(self, revision: int) -> None:
         """Raise Compacted unless the state at `revision` is still kept."""
@@ -115,28 +132,34 @@ class Revisions:
             return False
         return True
 
-    async def confirm(self) -> int:
-        """Return the newest revision, or raise StoreReset if the history is another than known."""
-        known = self.newest
+    async def look(self) -> Found:
+        """Return which store etcd has."""
+        known, reset = self.newest, None
         uuid, newest = await identify(self._client, self._space)
         if uuid != self.uuid:
-            raise StoreReset(
+            reset = StoreReset(
                 f"this is store {uuid}, and was {self.uuid} before", hint="list again"
             )
-        if newest < known:
-            raise StoreReset(
+        elif newest < known:
+            reset = StoreReset(
                 f"the store is at revision {newest}, and was at {known} before",
                 hint="it was restored without a new identity; list again",
             )
-        return self.saw(newest)
+        return Found(uuid, newest, reset)
 
-    async def begin_again(self) -> None:
-        """Forget what may be of another history, and take up the one that etcd has now."""
-        uuid, newest = await self.patiently(lambda: identify(self._client, self._space))
-        if uuid != self.uuid or newest < self.newest:
-            self.uuid, self.newest, self.compacted = uuid, newest, 0
+    async def confirm(self) -> int:
+        """Return the newest revision, or raise StoreReset if the history is another than known."""
+        found = await self.look()
+        if found.reset:
+            raise found.reset
+        return self.saw(found.newest)
+
+    def adopt(self, found: Found) -> None:
+        """Forget what may be of another history, and take up the one that was found."""
+        if found.reset:
+            self.uuid, self.newest, self.compacted = found.uuid, found.newest, 0
         self.eventful = 0
-        self.saw(newest)
+        self.saw(found.newest)
 
     async def patiently(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """Return what `call` returns, once etcd can be reached. It must be fit to be repeated.

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
-from miren.base.errors import Refused, Unavailable
-from miren.base.ids import new_uid
+from miren.base.errors import Refused, RuntimeFailure, Unavailable
+from miren.base.partial import partial_file
 from miren.entities.store.etcd.client import Client
 
 __all__ = ["write_snapshot"]
@@ -22,29 +22,22 @@ _DIGEST = hashlib.sha256().digest_size
 async def write_snapshot(client: Client, path: Path) -> None:
     """Write a snapshot of the member in use to the new file `path`, mode 0600.
 
-    Raises Refused where `path` exists, Unavailable when what came is not whole or cannot be
-    written. Whatever goes wrong leaves nothing.
+    Raises Refused where `path` exists, Unavailable when what came is not whole, RuntimeFailure
+    when it cannot be written. Whatever goes wrong leaves nothing.
     """
-    if path.exists():  # noqa: ASYNC240  # a look at one name takes no time
-        raise _taken(path)
-    part = path.with_name(f".{path.name}.{new_uid()}.part")
     try:
-        with open(part, "xb", opener=_private) as file:  # noqa: ASYNC230
+        with partial_file(path) as part, part.open("wb") as file:
             async with aclosing(client.snapshot()) as pieces:
                 await _copy(pieces, file.write)
             file.flush()
             await asyncio.to_thread(os.fsync, file.fileno())
-        # Unlike a rename, this never replaces what somebody else put there meanwhile.
-        path.hardlink_to(part)  # noqa: ASYNC240
     except FileExistsError as error:
-        raise _taken(path) from error
+        raise Refused(f"{path} exists", hint="give the snapshot another name") from error
     except OSError as error:
-        raise Unavailable(
-            f"cannot write the snapshot {path}: {error.strerror}",
+        raise RuntimeFailure(
+            f"cannot write the snapshot {path}: {error.strerror or error}",
             hint="nothing is left of it; check the folder and the space in it",
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 async def _copy(pieces: AsyncIterator[bytes], write: Callable[[bytes], object]) -> None:
@@ -57,11 +50,3 @@ async def _copy(pieces: AsyncIterator[bytes], write: Callable[[bytes], object]) 
         end = end[-_DIGEST:]
     if end != digest.digest():
         raise Unavailable("the snapshot that etcd sent is not whole", hint="take another one")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _taken(path: Path) -> Refused:
-    return Refused(f"{path} exists", hint="give the snapshot another name")

@@ -22,6 +22,7 @@ from miren.base.errors import Compacted, InvalidInput, NotFound, Refused, Unavai
 from miren.entities.store.api import (
     Bookmark,
     Compare,
+    Delete,
     Get,
     KeyRange,
     KeyValue,
@@ -34,10 +35,20 @@ from miren.entities.store.api import (
     StoreStatus,
     TransactionResult,
 )
+from miren.entities.store.checks import (
+    check_get,
+    check_lease,
+    check_list,
+    check_number,
+    check_seconds,
+    check_ttl,
+    check_watch,
+)
+from miren.entities.store.etcd.addresses import parse_addresses
 from miren.entities.store.etcd.client import Client
 from miren.entities.store.etcd.history import EtcdHistory
 from miren.entities.store.etcd.identity import identify
-from miren.entities.store.etcd.mapping import KeySpace
+from miren.entities.store.etcd.mapping import NOTHING_READ, KeySpace
 from miren.entities.store.etcd.messages import message
 from miren.entities.store.etcd.revisions import Revisions
 from miren.entities.store.etcd.snapshots import write_snapshot
@@ -45,9 +56,8 @@ from miren.entities.store.etcd.tls import TLS
 from miren.entities.store.retention import Retention, retaining
 from miren.entities.store.rules import (
     Transaction,
-    check_key,
+    check_compaction,
     check_revision,
-    check_ttl,
     closed,
     ended,
     new_lease,
@@ -61,6 +71,8 @@ log = logging.getLogger(__name__)
 
 #: Keys read at a time.
 _PAGE = 500
+
+_NO_AUTH = "etcd's authentication is off: the user is not asked for, and all may do all"
 
 _COMPACTION = message("CompactionRequest")
 
@@ -99,11 +111,12 @@ class EtcdStore:
         silence: float = 60.0,
         retention: Retention | None = None,
     ) -> None:
+        check_seconds("timeout", timeout)
+        check_seconds("silence", silence)
         self._space = KeySpace(prefix)
-        self._connect = partial(
-            Client, endpoints=tuple(endpoints), tls=tls, user=user, timeout=timeout
-        )
-        self._connect()  # raises for what cannot be an endpoint
+        known = tuple(address.text for address in parse_addresses(endpoints))
+        self._connect = partial(Client, endpoints=known, tls=tls, user=user, timeout=timeout)
+        self._connect()  # raises for endpoints that the certificates are not for
         self._timeout = timeout
         self._silence = silence
         self._retention = retention
@@ -137,7 +150,7 @@ class EtcdStore:
     async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
         """Keep the contract of `Store.get`."""
         opened = self._opened()
-        check_key(key)
+        check_get(key, revision)
         answer = await _read(opened, self._space.read(KeyRange.key(key), revision=revision))
         return self._space.item(answer.kvs[0]) if answer.kvs else None
 
@@ -152,8 +165,7 @@ class EtcdStore:
     ) -> Page:
         """Keep the contract of `Store.list`, however many requests that takes."""
         opened = self._opened()
-        if limit < 0:
-            raise InvalidInput(f"limit {limit} is negative")
+        check_list(range, revision, limit=limit, after=after)
         items: list[KeyValue] = []
         rest, at = rest_of(range, after), revision
         while True:
@@ -178,18 +190,24 @@ class EtcdStore:
         if not compares and len(then) == 1 and isinstance(then[0], Put):
             # etcd makes less of this than of a transaction.
             answer = await opened.client.put(self._space.put(then[0]))
-            opened.revisions.saw(answer.header.revision)
-            return TransactionResult(True, answer.header.revision, ((),))
-        only_reads = all(isinstance(each, Get) for each in (*then, *otherwise))
+            revision = opened.revisions.wrote(answer.header.revision)
+            return TransactionResult(True, revision, NOTHING_READ)
+        only_reads = all(map(_is_read, (*then, *otherwise)))
         answer = await opened.client.txn(self._space.transaction(transaction), read=only_reads)
-        opened.revisions.saw(answer.header.revision)
-        return self._space.result(transaction, answer)
+        result = self._space.result(transaction, answer)
+        if _has_changed(transaction, result):
+            opened.revisions.wrote(result.revision)
+        else:
+            opened.revisions.saw(result.revision)
+        return result
 
     def watch(
         self, range: KeyRange, *, after: int
     ) -> AbstractAsyncContextManager[AsyncIterator[Revision | Bookmark]]:
         """Keep the contract of `Store.watch`."""
-        return self._opened().history.watch(range, after=after)
+        history = self._opened().history
+        check_watch(range, after)
+        return history.watch(range, after=after)
 
     async def grant(self, ttl: float) -> Lease:
         """Keep the contract of `Store.grant`."""
@@ -201,6 +219,7 @@ class EtcdStore:
 
     async def keep_alive(self, lease: Lease) -> float:
         """Keep the contract of `Store.keep_alive`."""
+        check_lease(lease)
         ttl = await self._opened().client.lease_keep_alive(lease)
         if not ttl:
             raise ended(lease)
@@ -208,6 +227,7 @@ class EtcdStore:
 
     async def revoke(self, lease: Lease) -> None:
         """Keep the contract of `Store.revoke`."""
+        check_lease(lease)
         try:
             await self._opened().client.lease_revoke(lease)
         except NotFound as error:
@@ -215,6 +235,7 @@ class EtcdStore:
 
     async def lease(self, lease: Lease) -> LeaseStatus:
         """Keep the contract of `Store.lease`. What remains is told in whole seconds."""
+        check_lease(lease)
         answer = await self._opened().client.lease_time_to_live(lease)
         if answer.TTL < 0:
             raise ended(lease)
@@ -227,12 +248,14 @@ class EtcdStore:
         Raises Unavailable when this store's own watch is so late that it would lose something.
         """
         opened = self._opened()
+        check_number(revision)
         revisions = opened.revisions
-        if revision <= revisions.compacted:
-            return
+        await opened.history.take_up()
         if revision > revisions.newest:
             await revisions.read_revision()
-        check_revision(revision, newest=revisions.newest, compacted=0)
+        check_compaction(revision, newest=revisions.newest)
+        if revision <= revisions.compacted:
+            return
         await opened.history.reach(revision)
         # That it is compacted already is fine.
         with contextlib.suppress(Compacted):
@@ -244,9 +267,11 @@ class EtcdStore:
 
         `size` is that of the member in use, with everything the cluster holds.
         """
-        client, revisions = self._opened().client, self._opened().revisions
+        opened = self._opened()
+        client, revisions = opened.client, opened.revisions
         condition = await client.condition()
         alarms = await client.alarms() if condition.errors else ()
+        await opened.history.take_up()
         compacted = await revisions.find_compacted()
         uuid, revision = await identify(client, self._space)
         return StoreStatus(
@@ -255,8 +280,13 @@ class EtcdStore:
             compacted,
             backend="etcd",
             size=condition.size,
-            alarms=tuple(f"{alarm.kind} at member {alarm.member:x}" for alarm in alarms)
-            or condition.errors,
+            alarms=(
+                *([_NO_AUTH] if client.is_user_ignored else []),
+                *(
+                    [f"{alarm.kind} at member {alarm.member:x}" for alarm in alarms]
+                    or condition.errors
+                ),
+            ),
         )
 
     async def snapshot(self, path: Path) -> None:
@@ -283,17 +313,34 @@ class EtcdStore:
 
 
 async def _read(opened: _Open, request: Any) -> Any:
-    if request.revision < 0:
-        raise InvalidInput(f"revision {request.revision} is negative")
     try:
         answer = await opened.client.range(request)
+    except InvalidInput:
+        # etcd refuses a revision of the future without saying which the newest is.
+        newest = await opened.revisions.read_revision()
+        check_revision(request.revision, newest=newest, compacted=0)
+        raise
     except Compacted as error:
+        await opened.history.take_up()
         raise Compacted(
             f"revision {request.revision} is no longer kept",
             oldest=await opened.revisions.find_compacted(),
         ) from error
     opened.revisions.saw(answer.header.revision)
     return answer
+
+
+def _is_read(operation: Operation) -> bool:
+    return isinstance(operation, Get)
+
+
+def _has_changed(transaction: Transaction, result: TransactionResult) -> bool:
+    """Return whether a transaction changed anything."""
+    branch = transaction.then if result.succeeded else transaction.otherwise
+    for operation, read in zip(branch, result.reads, strict=True):
+        if isinstance(operation, Put) or (isinstance(operation, Delete) and read):
+            return True
+    return False
 
 
 async def _stop(following: asyncio.Task[None]) -> None:

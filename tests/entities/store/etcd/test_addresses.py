@@ -4,6 +4,7 @@ import pytest
 
 from miren.base.errors import InvalidInput
 from miren.entities.store.etcd.addresses import Address, parse_addresses
+from miren.entities.store.etcd.store import EtcdStore
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,24 @@ def test_every_wrong_endpoint_is_told_of_and_none_twice_is_kept() -> None:
     assert len(parse_addresses(["http://a:1", "http://a:1/", "http://b:1"])) == 2
     with pytest.raises(InvalidInput):
         parse_addresses([])
+
+
+def test_one_text_in_place_of_a_list_is_told_as_such() -> None:
+    for make in (parse_addresses, EtcdStore):
+        with pytest.raises(InvalidInput, match="a list, not one text") as caught:
+            make("http://a:1")
+        assert caught.value.hint == "write ['http://a:1']"
+
+
+@pytest.mark.parametrize("endpoint", [b"http://a:1", None, 2379])
+def test_an_endpoint_that_is_no_text_is_refused_with_what_to_write(endpoint: object) -> None:
+    with pytest.raises(InvalidInput, match="an endpoint is text"):
+        EtcdStore([endpoint])  # type: ignore[list-item]  # on purpose
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "5", None])
+@pytest.mark.parametrize("name", ["timeout", "silence"])
+def test_a_time_that_is_none_is_refused(name: str, seconds: object) -> None:
+    with pytest.raises(InvalidInput, match=name) as caught:
+        EtcdStore(["http://a:1"], **{name: seconds})  # type: ignore[arg-type]  # on purpose
+    assert caught.value.hint

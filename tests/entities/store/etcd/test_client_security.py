@@ -13,6 +13,7 @@ import pytest
 from miren.base.errors import InvalidInput, Refused, Unavailable
 from miren.entities.store.etcd.client import Client
 from miren.entities.store.etcd.messages import message
+from miren.entities.store.etcd.store import EtcdStore
 from miren.entities.store.etcd.tls import TLS
 from tests.certificates import Authority
 from tests.etcd import Encrypted, Member, running_encrypted_etcd, running_etcd
@@ -153,15 +154,25 @@ async def test_a_wrong_password_and_no_password_are_refused(guarded: Member) -> 
     assert WORD not in repr(caught.value)
 
 
-async def test_a_user_where_none_is_asked_for_is_no_harm() -> None:
+async def test_a_user_where_none_is_asked_for_is_no_harm_and_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with running_etcd(arguments=["--bcrypt-cost", "4"]) as etcd:
+        async with EtcdStore([etcd.endpoint], user=ROOT) as store:
+            (alarm,) = (await store.status()).alarms
+            assert "authentication is off" in alarm
+        async with EtcdStore([etcd.endpoint]) as store:
+            assert not (await store.status()).alarms
+        assert caplog.text.count("its authentication is off") == 1
         async with Client(endpoints=[etcd.endpoint], user=ROOT) as client:
             await client.put(put(b"a"))
+            assert client.is_user_ignored
             # And it is used as soon as it is.
             etcd.control("user", "add", ":".join(ROOT))
             etcd.control("user", "grant-role", "root", "root")
             etcd.control("auth", "enable")
             await client.put(put(b"b"))
+            assert not client.is_user_ignored
 
 
 async def test_what_a_user_may_not_do_is_refused(guarded: Member) -> None:

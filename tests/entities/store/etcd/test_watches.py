@@ -363,15 +363,16 @@ async def test_a_history_read_in_parts_is_whole(store: EtcdStore, part: int) -> 
     last = await write(store, 100)
     assert store._open
     history = store._open.history
-    whole, reached = await history.replay(EVERYTHING, after=start, through=last)
-    assert reached == last
-    found: list[Revision] = []
-    at = start
-    while at < last:
-        through = min(at + part, last)
-        revisions, at = await history.replay(EVERYTHING, after=at, through=through)
-        assert at <= through
-        found += revisions
+    async with store.watch(EVERYTHING, after=last):  # without one, etcd is not listened to
+        whole, reached = await history.replay(EVERYTHING, after=start, through=last)
+        assert reached == last
+        found: list[Revision] = []
+        at = start
+        while at < last:
+            through = min(at + part, last)
+            revisions, at = await history.replay(EVERYTHING, after=at, through=through)
+            assert at <= through
+            found += revisions
     assert found == whole
     assert [item.revision for item in found] == list(range(start + 1, last + 1))
 
