@@ -4,7 +4,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo up down test check fmt generate lock deps deps-demo venv soak bench-entities bench-store clean
+.PHONY: help demo up down test check fmt generate lock deps deps-demo venv soak bench-entities bench-store bench-engine clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ bench-entities: venv ## Measure what the entity layer costs above what it stands
 
 bench-store: venv ## Measure what the stores cost, and what their watches bear
 	@$(BIN)/python -m bench.store
+
+bench-engine: venv ## Measure the reconcile engine against kopf
+	@$(BIN)/python -m bench.engine
 
 check: venv ## Lint, types, layers, generated code; needs no special machine
 	@$(BIN)/ruff check --quiet .

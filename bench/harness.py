@@ -34,14 +34,17 @@ class Goal:
     """What is judged: the seconds that `mine` took over those of `peer`, at most `bar`.
 
     With `at_least` it is the other way round, how many times as fast mine is, and the bar is the
-    least. Without a peer the bar is how many seconds mine may take.
+    least. Without a peer the bar is how many seconds mine may take. What is measured may be
+    something else than seconds: then `unit` says what. Without a bar it is there to be known.
     """
 
     name: str
-    bar: float
+    bar: float | None
     mine: tuple[float, ...]
     peer: tuple[float, ...] = ()
     at_least: bool = False
+    unit: str = "s"
+    note: str = ""
 
     @property
     def figures(self) -> list[float]:
@@ -58,25 +61,31 @@ class Goal:
 
     @property
     def is_ok(self) -> bool:
+        if self.bar is None:
+            return True
         return self.figure >= self.bar if self.at_least else self.figure <= self.bar
 
     def line(self, *, noisy: bool) -> str:
-        figures = self.figures
+        figures, sign = self.figures, ">= " if self.at_least else ""
         verdict = "noisy" if noisy else "ok" if self.is_ok else "short"
         if not self.peer:
-            told = [f"{seconds * 1000:.1f}" for seconds in (min(figures), max(figures), self.bar)]
-            spread, bar = f"{told[0]}-{told[1]}", told[2]
-            return f"{self.name:60} {_ms(self.mine):>6} ms ({spread}) bar {bar} ms {verdict}"
+            mine, unit = _told(statistics.median(self.mine), self.unit)
+            spread = "-".join(_told(each, self.unit)[0] for each in (min(figures), max(figures)))
+            found = f"{self.name:60} {mine:>6} {unit} ({spread})"
+            if self.bar is None:
+                return found
+            return f"{found} bar {sign}{' '.join(_told(self.bar, self.unit))} {verdict}"
         spread = f"{min(figures):.2f}-{max(figures):.2f}"
-        times = f"{_ms(self.mine)} ms against {_ms(self.peer)} ms"
-        sign = ">= " if self.at_least else ""
-        ratio = f"{self.name:60} {self.figure:6.2f}x ({spread}, {times})"
-        return f"{ratio} bar {sign}{self.bar}x {verdict}"
+        both = (" ".join(_told(statistics.median(s), self.unit)) for s in (self.mine, self.peer))
+        ratio = f"{self.name:60} {self.figure:6.2f}x ({spread}, {' against '.join(both)})"
+        return ratio if self.bar is None else f"{ratio} bar {sign}{self.bar}x {verdict}"
 
 
-def _ms(seconds: tuple[float, ...]) -> str:
-    found = statistics.median(seconds) * 1000
-    return f"{found:.1f}" if found >= 1 else f"{found:.3f}"
+def _told(value: float, unit: str) -> tuple[str, str]:
+    """Return how a value is written, and its unit; seconds are shown as milliseconds."""
+    if unit == "s":
+        value, unit = value * 1000, "ms"
+    return f"{value:.1f}" if value >= 1 else f"{value:.3f}", unit
 
 
 @contextmanager
@@ -174,10 +183,11 @@ def report(
             "spread": [round(min(goal.figures), 3), round(max(goal.figures), 3)],
             "bar": goal.bar,
             "bar_is": "least" if goal.at_least else "most",
-            "ok": None if noisy else goal.is_ok,
+            "ok": None if noisy or goal.bar is None else goal.is_ok,
             "rounds": len(goal.mine),
-            "mine_ms": _spread(goal.mine),
-            **({"peer_ms": _spread(goal.peer)} if goal.peer else {}),
+            f"mine_{_unit(goal)}": _spread(goal.mine, goal.unit),
+            **({f"peer_{_unit(goal)}": _spread(goal.peer, goal.unit)} if goal.peer else {}),
+            **({"note": goal.note} if goal.note else {}),
         }
         for goal in goals
     ]
@@ -195,8 +205,12 @@ def report(
     return code
 
 
-def _spread(seconds: tuple[float, ...]) -> dict[str, float]:
-    every = [round(second * 1000, 4) for second in seconds]
+def _unit(goal: Goal) -> str:
+    return _told(0, goal.unit)[1].replace("/", "_per_").replace(" ", "_")
+
+
+def _spread(values: tuple[float, ...], unit: str) -> dict[str, float]:
+    every = [round(value * 1000 if unit == "s" else value, 4) for value in values]
     return {"median": statistics.median(every), "min": min(every), "max": max(every)}
 
 

@@ -28,18 +28,24 @@ if TYPE_CHECKING:
     from miren.entities.keyring import Keyring
     from miren.entities.kinds import Column, Kinds, Scope
     from miren.entities.model import Map, Model, Ref, field
+    from miren.entities.readiness import is_ready
     from miren.entities.secrets import SecretText
     from miren.entities.store.memory import MemoryStore
     from miren.entities.store.sqlite import SQLiteStore
     from miren.entities.store_client import StoreClient
     from miren.reconcile.context import Context
     from miren.reconcile.controller import Controller, index, watches
+    from miren.reconcile.daemons import DaemonContext
     from miren.reconcile.engine import Engine
-    from miren.reconcile.results import Key, Permanent, Requeue, Temporary
+    from miren.reconcile.registry import Change, Registry
+    from miren.reconcile.results import LOW, NORMAL, Key, Permanent, Requeue, Temporary
 
 __all__ = [
+    "LOW",
+    "NORMAL",
     "Added",
     "Bookmark",
+    "Change",
     "Client",
     "Column",
     "Condition",
@@ -47,6 +53,7 @@ __all__ = [
     "Context",
     "Controller",
     "Converter",
+    "DaemonContext",
     "Deleted",
     "Duration",
     "Engine",
@@ -66,6 +73,7 @@ __all__ = [
     "Propagation",
     "Quantity",
     "Ref",
+    "Registry",
     "Requeue",
     "SQLiteStore",
     "Scope",
@@ -76,6 +84,7 @@ __all__ = [
     "Temporary",
     "field",
     "index",
+    "is_ready",
     "watches",
 ]
 
@@ -98,14 +107,17 @@ _HOMES = {
     "miren.entities.keyring": ("Keyring",),
     "miren.entities.kinds": ("Column", "Kinds", "Scope"),
     "miren.entities.model": ("Map", "Model", "Ref", "field"),
+    "miren.entities.readiness": ("is_ready",),
     "miren.entities.secrets": ("SecretText",),
     "miren.entities.store.memory": ("MemoryStore",),
     "miren.entities.store.sqlite": ("SQLiteStore",),
     "miren.entities.store_client": ("StoreClient",),
     "miren.reconcile.context": ("Context",),
     "miren.reconcile.controller": ("Controller", "index", "watches"),
+    "miren.reconcile.daemons": ("DaemonContext",),
     "miren.reconcile.engine": ("Engine",),
-    "miren.reconcile.results": ("Key", "Permanent", "Requeue", "Temporary"),
+    "miren.reconcile.registry": ("Change", "Registry"),
+    "miren.reconcile.results": ("LOW", "NORMAL", "Key", "Permanent", "Requeue", "Temporary"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

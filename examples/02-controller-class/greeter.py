@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from miren import Context, Controller, Engine, Entity, MemoryStore, Model
+from miren import Context, Controller, Engine, Entity, MemoryStore, Model, is_ready
 
 
 class GreetingSpec(Model):
@@ -25,14 +25,10 @@ class Greeter(Controller[Greeting]):
         ctx.ready("Greeted")
 
 
-def is_greeted(greeting: Greeting | None) -> bool:
-    return greeting is not None and greeting.status.shout != ""
-
-
 async def main() -> None:
     async with Engine(MemoryStore(), [Greeter()]) as engine:
         await engine.client.apply(Greeting.partial("hi", text="hello, world"), manager="me")
-        greeted = await engine.client.wait(Greeting, "hi", is_greeted, timeout=10)
+        greeted = await engine.client.wait(Greeting, "hi", is_ready, timeout=10)
         assert greeted is not None
         print(greeted.status.shout)
 

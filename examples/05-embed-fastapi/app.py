@@ -10,7 +10,17 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from miren import Context, Controller, Engine, Entity, MirenError, Model, SQLiteStore, field
+from miren import (
+    Context,
+    Controller,
+    Engine,
+    Entity,
+    MirenError,
+    Model,
+    SQLiteStore,
+    field,
+    is_ready,
+)
 
 
 class GreetingSpec(Model):
@@ -29,11 +39,6 @@ class Greeter(Controller[Greeting]):
     async def reconcile(self, ctx: Context[Greeting], greeting: Greeting) -> None:
         ctx.status = GreetingStatus(shout=greeting.spec.text.upper())
         ctx.ready("Greeted")
-
-
-def is_greeted(greeting: Greeting | None) -> bool:
-    """Return whether the controller has seen this very spec."""
-    return greeting is not None and greeting.observed_generation == greeting.metadata.generation
 
 
 @asynccontextmanager
@@ -62,7 +67,7 @@ async def put(name: str, request: Request) -> dict[str, Any]:
     spec = await request.json()
     partial = Greeting.partial(name, **spec)
     await request.app.state.client.apply(partial, manager="api")
-    return shown(await request.app.state.client.wait(Greeting, name, is_greeted, timeout=10))
+    return shown(await request.app.state.client.wait(Greeting, name, is_ready, timeout=10))
 
 
 @app.get("/greetings/{name}")

@@ -1,12 +1,13 @@
-"""A block that is left as soon as an event says so, which is no error."""
+"""Blocks that end with an event, which is no error, and tasks that end with a block."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
-__all__ = ["until"]
+__all__ = ["beside", "until"]
 
 
 @asynccontextmanager
@@ -32,3 +33,18 @@ async def until(event: asyncio.Event) -> AsyncIterator[None]:
 async def _watch(event: asyncio.Event, scope: asyncio.Timeout) -> None:
     await event.wait()
     scope.reschedule(asyncio.get_running_loop().time())
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
+    """Run `work` as a task called `name` while the body runs; it has ended when the block has.
+
+    What breaks there never cancels the body, as in a TaskGroup it would: work that may break says
+    so in another way.
+    """
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

@@ -12,10 +12,12 @@ from miren.cli.connection import ENTITIES, add_names, add_options, calls_to, nam
 from miren.cli.failures import Failures
 from miren.cli.output import table_lines
 from miren.cli.printable import printable
+from miren.rpc.calls import Calls
 
 __all__ = ["configure", "run"]
 
-_SHOWN = 10  # referrers
+_SHOWN = 10  # referrers, and events
+_NEWEST = {"current": True, "table": True, "wide": True}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,13 +34,27 @@ def run(options: argparse.Namespace) -> int:
             request = {"kind": kind, "name": name, "project": options.project}
             document = calls.call(f"{ENTITIES}/Get", request)["entity"]
             referrers = calls.call(f"{ENTITIES}/Referrers", request)["referrers"]
-            lines = [*_described(document), *_referred(referrers, document)]
+            lines = [
+                *_described(document, _controllers(calls, document)),
+                *_referred(referrers, document),
+                *_events(calls.call(f"{ENTITIES}/Events", {**request, **_NEWEST})),
+            ]
             print("\n" * (shown > 0) + "\n".join(printable(line, keep="\n") for line in lines))
             shown += 1
     return failures.code
 
 
-def _described(document: dict[str, Any]) -> list[str]:
+def _controllers(calls: Calls, document: dict[str, Any]) -> dict[str, str]:
+    """Return who works on what holds an entity back that is being deleted, by finalizer."""
+    if "deletionTimestamp" not in document["metadata"]:
+        return {}
+    kind = f"{document['kind'].lower()}.{document['apiVersion'].partition('/')[0]}"
+    answer = calls.call(f"{ENTITIES}/Finalizers", {"kind": kind})
+    controllers: dict[str, str] = answer["controllers"]
+    return controllers
+
+
+def _described(document: dict[str, Any], controllers: dict[str, str]) -> list[str]:
     metadata = document["metadata"]
     status = dict(document.get("status", {}))
     conditions = status.pop("conditions", [])
@@ -55,8 +71,11 @@ def _described(document: dict[str, Any]) -> list[str]:
     if "finalizers" in metadata and "deletionTimestamp" not in metadata:
         lines.append(f"{'Finalizers:':14}{', '.join(metadata['finalizers'])}")
     if "deletionTimestamp" in metadata:
-        held = ", ".join(metadata.get("finalizers", [])) or "nothing"
-        lines.append(f"{'Deleting:':14}since {metadata['deletionTimestamp']}, held by {held}")
+        lines.append(f"{'Deleting:':14}since {metadata['deletionTimestamp']}")
+        lines += [
+            f"{'':14}blocked by finalizer {finalizer} ({_who(controllers.get(finalizer))})"
+            for finalizer in metadata.get("finalizers", [])
+        ]
     lines += [
         f"{'Owned by:':14}{owner['kind'].lower()}/{owner['name']}"
         for owner in metadata.get("ownerReferences", [])
@@ -77,6 +96,20 @@ def _referred(referrers: list[dict[str, str]], document: dict[str, Any]) -> list
         lines.append(f"  {each['kind']}/{where}{each['name']} ({each['attribute']})")
     more = len(referrers) - _SHOWN
     return ["Referred by:", *lines, *([f"  and {more} more"] if more > 0 else [])]
+
+
+def _who(controller: str | None) -> str:
+    return "its controller is not running" if controller is None else f"controller {controller}"
+
+
+def _events(table: dict[str, Any]) -> list[str]:
+    """Return the newest events, the latest last."""
+    columns: list[str] = table["columns"]
+    if not table["rows"]:
+        return []
+    whose = columns.index("OBJECT")
+    cells = [row[:whose] + row[whose + 1 :] for row in [columns, *table["rows"][-_SHOWN:]]]
+    return ["Events:", *(f"  {line}" for line in table_lines(cells[0], cells[1:]))]
 
 
 def _conditions(conditions: list[dict[str, Any]]) -> list[str]:

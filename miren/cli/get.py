@@ -8,6 +8,7 @@ miren get sb -l 'tier in (front,back)'    those with such labels
 miren get routes --refers-to app/web      those that refer to it
 miren get app/web --revision 42           as it was then
 miren get secret/x -o yaml --reveal       with its secrets in the clear; the server's log notes it
+miren get events                          as `miren events`
 """
 
 from __future__ import annotations
@@ -76,11 +77,22 @@ def run(options: argparse.Namespace) -> int:
     is_named = len(options.what) > 1 or "/" in "".join(options.what)
     _check(options, is_named=is_named)
     calls = calls_to(options)
+    if options.what == ["events"] and not _is_kind(calls, "events"):
+        from miren.cli import events
+
+        if _is_narrowed(options):
+            raise InvalidInput("events are not selected by labels, fields or references")
+        return events.show(calls, options)
     if options.watch:
         return _watch(calls, options, is_named=is_named)
     if is_named:
         return _get(calls, options)
     return _list(calls, options)
+
+
+def _is_kind(calls: Calls, word: str) -> bool:
+    kinds = calls.call(f"{ENTITIES}/Kinds", {})["kinds"]
+    return any(word in (kind["name"].lower(), kind["plural"], *kind["short"]) for kind in kinds)
 
 
 def _check(options: argparse.Namespace, *, is_named: bool) -> None:

@@ -15,8 +15,9 @@ def known_kinds() -> Kinds:
 
     A package whose kinds cannot be used is named on the standard error, and left out.
     """
+    from importlib.metadata import entry_points
+
     from miren.entities.plugins import load_schemas
-    from miren.reconcile.plugins import load_plugins
 
     kinds = Kinds(KINDS)
     for schemas in load_schemas(KINDS):
@@ -25,7 +26,11 @@ def known_kinds() -> Kinds:
             print(f"warning: {told}", file=sys.stderr)
         for kind in schemas.kinds:
             kinds.add(kind)
-    for plugin in load_plugins():
-        for controller in plugin.controllers:
-            kinds.add(type(controller).kind)
+    points = entry_points(group="miren.controllers")
+    if points:  # the engine is imported only where somebody's controllers are
+        from miren.reconcile.plugins import load_plugins
+
+        for plugin in load_plugins(points):
+            for controller in plugin.controllers:
+                kinds.add(type(controller).kind)
     return kinds

@@ -22,6 +22,7 @@ __all__ = ["VERBS", "main"]
 VERBS: Mapping[str, tuple[str, str]] = {
     "get": ("get", "show entities as a table, YAML or JSON"),
     "describe": ("describe", "show all that is known of an entity"),
+    "events": ("events", "show what happened to entities lately"),
     "logs": ("logs", "show what a sandbox said"),
     "wait": ("wait", "wait for a condition, a phase or a deletion"),
     "export": ("export", "write entities as files that can be applied"),
@@ -35,6 +36,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "api-resources": ("api_resources", "show which kinds of entities there are"),
     "explain": ("explain", "show what a kind and its attributes mean"),
     "schema": ("schema", "generate code from schema.yml, compare, import, export"),
+    "plugins": ("plugins", "list installed plugins, check them, begin a new one"),
     "image": ("image", "build or import images"),
     "server": ("server", "run the server, rotate its keys, or clean up after it"),
     "store": ("store", "back up, move and look after what keeps the entities"),
@@ -49,6 +51,9 @@ _GROUPS: Mapping[str, str] = {
     "api-resources": "Learn and define kinds",
     "image": "Run it",
 }
+
+#: Other words for a verb that mean the same.
+_ALIASES: Mapping[str, str] = {"plugin": "plugins"}
 
 _ENDING = """\
 `miren <command> --help` tells more; options come after the command.
@@ -75,6 +80,7 @@ _ELSEWHERE: Mapping[str, str] = {
     "ps": "get",
     "rm": "delete",
     "log": "logs",
+    "event": "events",
     "inspect": "describe",
     "kinds": "api-resources",
     "images": "image",
@@ -141,7 +147,7 @@ def _run(words: list[str]) -> int:
         return 0 if words else 2
     if words[0] == "--version":
         words[0] = "version"
-    verb = words[0]
+    verb = _ALIASES.get(words[0], words[0])
     if verb.startswith("-"):
         raise InvalidInput(
             f"the command comes first, not {verb!r}",

@@ -36,6 +36,8 @@ class AppController(Controller[App], finalizer="miren.dev/app", owns=[AppVersion
         if version.spec.replicas:
             # It was retired before, and is wanted again: take back what was said of its size.
             version = await ctx.apply(AppVersion.partial(version.name))
+        if version.name != entity.status.version:
+            ctx.event("Stamped", f"{version} from generation {entity.metadata.generation}")
         status = version.status
         ctx.status = AppStatus(
             phase=_PHASES.get(status.phase or AppVersionPhase.PENDING, AppPhase.DEPLOYING),

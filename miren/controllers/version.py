@@ -27,7 +27,11 @@ class VersionController(Controller[AppVersion], finalizer="miren.dev/version", o
         for name, sandbox in owned.items():
             if name not in wanted and not sandbox.is_deleting:
                 await ctx.delete(sandbox)
+                ctx.event("SandboxDeleted", f"{sandbox} is too many")
         made = [await ctx.ensure(sandbox) for sandbox in wanted.values()]
+        for sandbox in made:
+            if sandbox.name not in owned:
+                ctx.event("SandboxCreated", str(sandbox))
         ready = sum(sandbox.status.phase is SandboxPhase.RUNNING for sandbox in made)
         waiting = next((s for s in made if s.status.phase is not SandboxPhase.RUNNING), None)
         phase, reason = AppVersionPhase.RUNNING, None

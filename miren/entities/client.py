@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload, runtime_checkable
 
 from miren.entities.entity import Entity, Partial
+from miren.entities.events import EntityEvent, EventRing
 from miren.entities.merging import Managers
 from miren.entities.references import Reference
 
 if TYPE_CHECKING:
+    from miren.entities.elections import Candidate, Leadership
     from miren.entities.sessions import Session
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Propagation",
     "Selection",
     "Target",
+    "WatchesNewest",
 ]
 
 E = TypeVar("E", bound=Entity[Any, Any])
@@ -138,6 +141,7 @@ class Bookmark:
     revision: int
 
 
+#: What a watch delivers. What happened to an entity, for people, is an EntityEvent.
 Event = Added[C] | Modified[C] | Deleted[C] | Left[C] | Bookmark
 
 
@@ -299,6 +303,55 @@ class Client(Protocol):
         """
         ...
 
+    def elect(
+        self, name: str, *, holder: str, ttl: float = 15.0
+    ) -> AbstractAsyncContextManager[Leadership]:
+        """Stand in an election, and enter the context once `holder` leads; leaving gives it up.
+
+        Who has stood longest leads. A leader that falls silent for `ttl` seconds is followed by
+        the next; its `lost` is set a fifth of that time earlier, so that it can stop. Nothing else
+        happens to the body. A name that stands twice is two candidates. Raises as writes do.
+        """
+        ...
+
+    def candidates(
+        self, name: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[tuple[Candidate, ...]]]:
+        """Deliver who stands in an election, the longest first: now, and after every change."""
+        ...
+
+    async def leader(self, name: str) -> Candidate | None:
+        """Return who leads an election now, None where nobody does."""
+        ...
+
+    def fenced(self, key: str, revision: int) -> Client:
+        """Return this client for as long as `key` is the one created at `revision`.
+
+        After that each of its writes, dry ones too, raises Fenced and changes nothing, whatever
+        this process believes. A write that has nothing to change is none. Give it the key and
+        revision of a Leadership. Fences add up.
+        """
+        ...
+
+    async def record_events(
+        self, subject: Entity[Any, Any], events: Sequence[EntityEvent]
+    ) -> None:
+        """Note what happened to an entity, for people; what happened before is counted up.
+
+        The newest 32 are kept, for an hour. Raises Unavailable, OutcomeUnknown, Fenced.
+        """
+        ...
+
+    async def events(
+        self, kind: type[E], name: str, *, project: str | None = None
+    ) -> Sequence[EntityEvent]:
+        """Return what happened to the entity that last had this name, the latest last."""
+        ...
+
+    async def list_events(self, project: str | None = None) -> Sequence[EventRing]:
+        """Return what happened lately to all entities of one project (None: of all)."""
+        ...
+
     async def wait(
         self,
         kind: type[E],
@@ -316,6 +369,21 @@ class Client(Protocol):
 
     async def revision(self) -> int:
         """Return the store's newest revision."""
+        ...
+
+
+@runtime_checkable
+class WatchesNewest(Protocol):
+    """A client that can do without telling what was overtaken. Caches use that where it is."""
+
+    def watch_newest(
+        self, kind: type[E], selection: Selection = ..., *, after: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[Event[E]]]:
+        """Deliver changes as `Client.watch`, but of an entity that changed again only the newest.
+
+        What is left out is overtaken by what can be had without waiting; `old` is what was told
+        last.
+        """
         ...
 
 

@@ -37,7 +37,7 @@ class Converter:
     __slots__ = ("steps",)
 
     def __init__(self, *steps: Step) -> None:
-        self.steps = steps
+        self.steps: tuple[Step, ...] = steps
 
     def __repr__(self) -> str:
         return f"Converter({', '.join(map(repr, self.steps))})"

@@ -18,7 +18,18 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from operator import is_
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    Self,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+)
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -45,6 +56,7 @@ __all__ = [
 S = TypeVar("S", bound=Model, covariant=True)
 T = TypeVar("T", bound=Model, covariant=True)
 E = TypeVar("E", bound="Entity[Model, Model]")
+M = TypeVar("M", bound=Model)
 
 #: RFC 1123 labels, as Kubernetes names are, so that a name fits a host name and a path.
 NAME = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
@@ -84,13 +96,13 @@ class Condition(Model):
     last_transition_time: datetime | None = None
 
 
-class Metadata(Model):
+class Metadata(Model, validate_default=False):  # they are right, and there are many of these
     """What is known of every entity. Everything below `annotations` is the server's to write."""
 
     name: str = attribute(pattern=NAME, doc="Unique within kind and project.")
     project: str = attribute(default="", doc="Empty for cluster-scoped kinds.")
-    labels: Map[str] = attribute(default={})
-    annotations: Map[str] = attribute(default={})
+    labels: Map[str] = attribute(default=FrozenDict())
+    annotations: Map[str] = attribute(default=FrozenDict())
     finalizers: tuple[str, ...] = ()
     owner_references: tuple[OwnerReference, ...] = ()
     uid: str = ""
@@ -257,17 +269,38 @@ class Entity(Generic[S, T]):
         )
 
     @classmethod
-    def from_stored(cls, document: Mapping[str, Any], *, revision: int) -> Self:
-        """Return the entity that `to_document` wrote, as of `revision`. Trusts its input."""
+    def from_stored(
+        cls, document: Mapping[str, Any], *, revision: int, lenient: bool = False
+    ) -> Self:
+        """Return the entity that `to_document` wrote, as of `revision`. Trusts its input.
+
+        With `lenient` attributes that the kind does not have are passed over.
+        """
         head = {**document["metadata"], "resourceVersion": str(revision)}
-        metadata = Metadata.model_validate(head)
-        status = dict(document.get("status", ()))
+        return cls.from_parts(head, document["spec"], document.get("status"), lenient=lenient)
+
+    @classmethod
+    def from_parts(
+        cls,
+        head: Mapping[str, Any],
+        body: Mapping[str, Any],
+        given: Mapping[str, Any] | None,
+        *,
+        lenient: bool = False,
+    ) -> Self:
+        """Return the entity of this metadata, spec and status; see `from_stored`."""
+        extra: Literal["ignore"] | None = "ignore" if lenient else None
+        metadata: Metadata = _validated(Metadata, head, extra)
+        spec = _validated(cls.kind.spec, body, extra)
+        if not given:
+            return cls(metadata, cast("Any", spec), cast("Any", _nothing(cls.kind.status)))
+        status = dict(given)
         reserved = {name: status.pop(name) for name in RESERVED if name in status}
-        rest = _Reserved.model_validate(reserved) if reserved else _NOTHING_RESERVED
+        rest = _validated(_Reserved, reserved, extra) if reserved else _NOTHING_RESERVED
         return cls(
             metadata,
-            cast("Any", cls.kind.spec.model_validate(document["spec"])),
-            cast("Any", cls.kind.status.model_validate(status)),
+            cast("Any", spec),
+            cast("Any", _validated(cls.kind.status, status, extra)),
             rest.conditions,
             rest.observed_generation,
             rest.handled,
@@ -364,6 +397,19 @@ class _Reserved(Model):
 
 
 _NOTHING_RESERVED = _Reserved()
+
+
+def _validated(model: type[M], value: object, extra: Literal["ignore"] | None) -> M:
+    """Return `model.model_validate(value, extra=extra)`, without what that costs around it."""
+    found: M = model.__pydantic_validator__.validate_python(value, extra=extra)
+    return found
+
+
+@cache
+def _nothing(model: type[Model]) -> Model:
+    """Return the one that was given nothing: models are frozen, so one is enough for all."""
+    return model.model_validate({})
+
 
 _Parts = tuple[tuple[Condition, ...], int, Mapping[str, Mapping[str, object]]]
 

@@ -9,6 +9,8 @@
     /o/<uid>/<domain>/<kind>/<project>/<name>                a dependent, below its owner
     /p/<project>                                             a project that takes new entities
     /s/<domain>/<kind>/<project>/<name>/<attribute>          a session attribute, leased
+    /l/<election>/<candidate>                                who stands in an election, leased
+    /v/<project>/<domain>/<kind>/<name>                      what happened to it lately, leased
     /m/indexes/<domain>/<kind>                               for which schema a kind's derived keys
                                                              are complete
 
@@ -30,10 +32,15 @@ from miren.entities.store.api import KeyRange
 
 __all__ = [
     "DERIVED",
+    "candidate_key",
+    "candidates_range",
     "dependent_key",
     "dependents_range",
     "entity_key",
     "entity_range",
+    "events_key",
+    "events_range",
+    "events_subject_in",
     "index_key",
     "index_range",
     "indexes_key",
@@ -150,6 +157,32 @@ def session_attribute_in(key: str) -> str:
 def project_key(project: str) -> str:
     """Return the key that is there while a project takes new entities."""
     return _join("p", project)
+
+
+def candidate_key(election: str, candidate: str) -> str:
+    """Return the key of one candidate of an election."""
+    return _join("l", election, candidate)
+
+
+def candidates_range(election: str) -> KeyRange:
+    """Return the range of all candidates of an election."""
+    return KeyRange.prefix(_join("l", election) + "/")
+
+
+def events_key(kind: Kind, project: str, name: str) -> str:
+    """Return the key of what happened to an entity lately; by project, so that one can be read."""
+    return _join("v", project, kind.domain, kind.name, name)
+
+
+def events_range(project: str | None) -> KeyRange:
+    """Return the range of what happened in a project (empty: in none), or (None) anywhere."""
+    return KeyRange.prefix(_join("v", *(() if project is None else (project,))) + "/")
+
+
+def events_subject_in(key: str) -> tuple[str, str, str, str]:
+    """Return (domain, kind, project, name) from the key of an entity's events."""
+    project, domain, kind, name = key.split("/")[-4:]
+    return _plain(domain), _plain(kind), _plain(project), _plain(name)
 
 
 def name_in(key: str) -> tuple[str, str]:

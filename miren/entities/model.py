@@ -118,6 +118,13 @@ class FrozenDict(dict[str, V]):
     def __hash__(self) -> int:  # type: ignore[override]  # a dict has none; this never changes
         return hash(tuple(sorted(self.items(), key=lambda item: item[0])))
 
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, _source: object, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Tell pydantic what to make of one where it stands as a default."""
+        return core_schema.no_info_after_validator_function(cls, core_schema.dict_schema())
+
 
 #: An immutable mapping with text keys: `labels: Map[str] = field(default={})`.
 Map = Annotated[Mapping[str, V], AfterValidator(FrozenDict)]
@@ -248,6 +255,8 @@ def field(
             options.get("min_length"), options.get("max_length"), options.get("pattern")
         )
         bounds |= {"min_length": None, "max_length": None, "pattern": None}
+    if default == {} and isinstance(default, dict):
+        default = FrozenDict()  # what can change is copied for every entity
     given = {"default_factory": default_factory} if default_factory else {"default": default}
     info: FieldInfo = Field(**given, **bounds)
     if isinstance(least, Decimal | timedelta) or isinstance(most, Decimal | timedelta):
@@ -303,7 +312,7 @@ class Model(BaseModel, frozen=True):
     whole component: `ports: [8080]`.
     """
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid",
         alias_generator=wire_name,
         protected_namespaces=(),

@@ -1,7 +1,7 @@
 """Kinds from installed packages: the entry point group `miren.schemas`.
 
 An entry point names a sequence of kinds (`example_widgets:KINDS`), or a module that has one
-called `KINDS`. A broken one is reported and stops no other.
+called `KINDS`. A broken one is reported and stops no other, whatever importing it raises.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from miren.base.errors import MirenError
 from miren.entities.entity import Entity
 from miren.entities.kinds import Kinds
 
-__all__ = ["SchemaPlugin", "load_schemas"]
+__all__ = ["SCHEMAS", "SchemaPlugin", "load_schemas"]
 
-_GROUP = "miren.schemas"
+#: The entry point group.
+SCHEMAS = "miren.schemas"
 
 Kind = type[Entity[Any, Any]]
 
@@ -30,6 +31,7 @@ class SchemaPlugin:
     name: str
     kinds: tuple[Kind, ...] = ()
     error: str | None = None
+    point: EntryPoint | None = None
 
 
 def load_schemas(
@@ -40,7 +42,7 @@ def load_schemas(
     One whose kinds cannot stand beside the `known` ones and those of plugins before it has an
     error.
     """
-    found = entry_points(group=_GROUP) if points is None else points
+    found = entry_points(group=SCHEMAS) if points is None else points
     before = list(known)
     plugins = []
     for point in sorted(found, key=lambda point: point.name):
@@ -55,10 +57,13 @@ def _load(point: EntryPoint, before: Sequence[Kind]) -> SchemaPlugin:
         kinds = tuple(_kinds(point.load()))
         Kinds([*before, *kinds])
     except MirenError as error:
-        return SchemaPlugin(point.name, error=f"{point.value}: {error.message}")
-    except Exception as error:  # somebody else's code: whatever it raises is its report
-        return SchemaPlugin(point.name, error=f"{point.value}: {type(error).__name__}: {error}")
-    return SchemaPlugin(point.name, kinds)
+        return SchemaPlugin(point.name, error=f"{point.value}: {error.message}", point=point)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # somebody else's code: whatever it raises is its report
+        told = f"{point.value}: {type(error).__name__}: {error}"
+        return SchemaPlugin(point.name, error=told, point=point)
+    return SchemaPlugin(point.name, kinds, point=point)
 
 
 def _kinds(loaded: Any) -> Iterable[Kind]:

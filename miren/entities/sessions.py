@@ -87,7 +87,7 @@ class Session:
         is lost.
         """
         wanted = checked_values(kind.kind, values)
-        return await self._change(kind, name, project, wanted, ())
+        return await self.change(kind, name, project, wanted, ())
 
     async def clear(
         self, kind: type[E], name: str, *attributes: str, project: str | None = None
@@ -97,7 +97,7 @@ class Session:
         Raises as `set` does.
         """
         gone = checked_names(kind.kind, attributes) or tuple(session_attributes(kind.kind))
-        return await self._change(kind, name, project, {}, gone)
+        return await self.change(kind, name, project, {}, gone)
 
     def _refused(self) -> Refused:
         return Refused(
@@ -105,7 +105,7 @@ class Session:
             hint="open a new one, and set everything again",
         )
 
-    async def _change(
+    async def change(
         self,
         kind: type[E],
         name: str,
@@ -113,6 +113,7 @@ class Session:
         wanted: Mapping[str, object],
         gone: Sequence[str],
     ) -> E:
+        """Set and let go of session attributes by wire name, as `checked_values` gives them."""
         where = "" if kind.kind.scope is Scope.CLUSTER else project or self._reader.project
         for _ in range(_ATTEMPTS):
             if self.lost.is_set():

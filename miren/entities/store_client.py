@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from miren.base.errors import AlreadyExists, MirenError, OutcomeUnknown, Unavailable
+from miren.base.errors import AlreadyExists, Fenced, MirenError, OutcomeUnknown, Unavailable
 from miren.base.ids import new_uid
 from miren.entities import deleting, keys
 from miren.entities.changes import Change, applied, fresh, patched, updated
@@ -27,12 +27,15 @@ from miren.entities.store_reader import MISSING
 from miren.entities.store_writer import StoreWriter, Unchanged
 from miren.entities.unstored import bound_attributes, session_attributes
 from miren.entities.validating import blank_status
+from miren.entities.waiting import ensured
 from miren.entities.writes import Moved, Stored, Write, commit
 
 __all__ = ["StoreClient"]
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
+#: What no second attempt makes better.
+_FINAL = (Unavailable, OutcomeUnknown, Fenced)
 #: What a new entity says of itself.
 _GIVEN = ("name", "project", "labels", "annotations", "finalizers", "owner_references")
 
@@ -75,15 +78,7 @@ class StoreClient(StoreWriter):
 
     async def ensure(self, entity: E) -> E:
         """Return the stored entity of that name, or create it; see `Client.ensure`."""
-        project = entity.project or None
-        known: E | None = await self.get(type(entity), entity.name, project=project, default=None)
-        if known is not None:
-            return known
-        try:
-            return await self.create(entity)
-        except AlreadyExists:
-            found: E = await self.get(type(entity), entity.name, project=project)
-            return found
+        return await ensured(self, entity)
 
     async def update(self, entity: E, *, manager: str = "update", dry_run: bool = False) -> E:
         """Write spec and metadata over what was read; see `Client.update`."""
@@ -108,7 +103,7 @@ class StoreClient(StoreWriter):
             # Nobody here knows of it, so it is new most of the time, which needs no read to find.
             try:
                 return await self._create(fresh(partial, manager=manager), dry_run=dry_run)
-            except (Unavailable, OutcomeUnknown):
+            except _FINAL:
                 raise
             except MirenError as error:
                 refused: MirenError | None = error  # told below, if it is new indeed
@@ -205,7 +200,7 @@ class StoreClient(StoreWriter):
             try:
                 clear = self._opened(known)
                 return await self._write(change(clear), clear, dry_run=dry_run)
-            except (Unavailable, OutcomeUnknown):
+            except _FINAL:
                 raise
             except (MirenError, Unchanged):
                 pass  # told from what is stored now, below

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar, cast
 
-from miren.base.errors import Compacted, DeadlineExceeded, InvalidInput, NotFound, Refused
+from miren.base.errors import Compacted, InvalidInput, NotFound, Refused
 from miren.entities import keys
 from miren.entities.attributes import attributes
 from miren.entities.client import (
@@ -23,7 +22,15 @@ from miren.entities.client import (
     Mutators,
     Selection,
 )
+from miren.entities.elections import (
+    Candidate,
+    Leadership,
+    elected,
+    find_leader,
+    watch_candidates,
+)
 from miren.entities.entity import Entity
+from miren.entities.events import EntityEvent, EventRing, EventStore
 from miren.entities.keyring import Keyring
 from miren.entities.kinds import Kind, Kinds, Scope
 from miren.entities.leased import held_at, read_shown, shown
@@ -37,9 +44,11 @@ from miren.entities.session_watching import SessionWatch
 from miren.entities.sessions import Session, open_session
 from miren.entities.store.api import Bookmark as StoreBookmark
 from miren.entities.store.api import KeyRange, KeyValue, Revision, Store
+from miren.entities.store.fencing import FencedStore
 from miren.entities.tokens import Token
 from miren.entities.unstored import session_attributes
 from miren.entities.versioned_store import VersionedStore
+from miren.entities.waiting import awaited
 
 __all__ = ["MISSING", "StoreReader"]
 
@@ -67,10 +76,14 @@ class StoreReader:
     unindexed: set[tuple[str, str]] = field(default_factory=set, repr=False, compare=False)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     rng: random.Random | None = None
+    _events: EventStore | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         versioned = VersionedStore.over(self.store, self.kinds, self.keyring)
         object.__setattr__(self, "store", versioned)
+        if self._events is None or self._events.store is not versioned:
+            # Those that only differ in project or actor know together what they wrote.
+            object.__setattr__(self, "_events", EventStore(versioned))
 
     def in_project(self, project: str) -> Self:
         """Return this client with another default project."""
@@ -224,6 +237,51 @@ class StoreReader:
         """
         return open_session(self, holder=holder, ttl=ttl)
 
+    def elect(
+        self, name: str, *, holder: str, ttl: float = 15.0
+    ) -> AbstractAsyncContextManager[Leadership]:
+        """Wait until `holder` leads an election; see `Client.elect`."""
+        return elected(self.store, name, holder=holder, ttl=ttl, now=self.now)
+
+    def candidates(
+        self, name: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[tuple[Candidate, ...]]]:
+        """Deliver who stands in an election; see `Client.candidates`."""
+        return watch_candidates(self.store, name)
+
+    async def leader(self, name: str) -> Candidate | None:
+        """Return who leads an election; see `Client.leader`."""
+        return await find_leader(self.store, name)
+
+    def fenced(self, key: str, revision: int) -> Self:
+        """Return this client for as long as a key is that one; see `Client.fenced`."""
+        # Below the conversions, of which one is enough.
+        below = self.store.inner if isinstance(self.store, VersionedStore) else self.store
+        return replace(self, store=FencedStore(below, key, revision))
+
+    @property
+    def _ring_store(self) -> EventStore:
+        assert self._events is not None
+        return self._events
+
+    async def record_events(
+        self, subject: Entity[Any, Any], events: Sequence[EntityEvent]
+    ) -> None:
+        """Note what happened to an entity; see `Client.record_events`."""
+        await self._ring_store.record(subject, events, now=self.now())
+
+    async def events(
+        self, kind: type[E], name: str, *, project: str | None = None
+    ) -> Sequence[EntityEvent]:
+        """Return what happened to an entity lately; see `Client.events`."""
+        key = keys.events_key(kind.kind, self._project(kind, project), name)
+        ring = await self._ring_store.read(key)
+        return () if ring is None else ring.events
+
+    async def list_events(self, project: str | None = None) -> Sequence[EventRing]:
+        """Return what happened lately to all entities of a project; see `Client.list_events`."""
+        return await self._ring_store.list(project)
+
     async def wait(
         self,
         kind: type[E],
@@ -234,26 +292,13 @@ class StoreReader:
         timeout: float,
     ) -> E | None:
         """Return the entity once `until` holds; see `Client.wait`."""
-        last: E | None = None
-        where = self._project(kind, project)
-        deadline = asyncio.timeout(timeout)
-        try:
-            async with deadline:
-                async for version in self._versions(kind, where, name):
-                    last = version
-                    if until(last):
-                        break
-        except TimeoutError:
-            if not deadline.expired():
-                raise  # it was `until` that raised it
-            state = "it does not exist" if last is None else f"it is {_state(last)}"
-            raise DeadlineExceeded(
-                f"waited {timeout:g} s for {kind.kind.singular}/{name}: {state}",
-                entity=f"{kind.kind.singular}/{name}",
-            ) from None
-        return last
+        versions = self._versions(kind, self._project(kind, project), name)
+        who = f"{kind.kind.singular}/{name}"
+        return await awaited(versions, until, who=who, timeout=timeout)
 
-    async def _versions(self, kind: type[E], project: str, name: str) -> AsyncIterator[E | None]:
+    async def _versions(
+        self, kind: type[E], project: str, name: str
+    ) -> AsyncGenerator[E | None, None]:
         """Yield an entity as it is now (None: there is none) and after every change."""
         if not session_attributes(kind.kind):
             key = keys.entity_key(kind.kind, project, name)
@@ -350,11 +395,3 @@ async def _typed_events(
             yield event
         if not found:
             yield Bookmark(change.revision)
-
-
-def _state(entity: Entity[Any, Any]) -> str:
-    if entity.is_deleting:
-        return f"being deleted, held by {', '.join(entity.metadata.finalizers)}"
-    phase = getattr(entity.status, "phase", None)
-    told = [f"{c.type}={c.status} ({c.reason}: {c.message})" for c in entity.conditions]
-    return "; ".join([*([str(phase)] if phase else []), *told]) or "there, without conditions"

@@ -26,7 +26,9 @@ from miren.entities.client import (
     Propagation,
     Selection,
 )
+from miren.entities.elections import Candidate, Leadership
 from miren.entities.entity import Entity, Partial
+from miren.entities.events import EntityEvent, EventRing
 from miren.entities.guards import repeated
 from miren.entities.kinds import Kinds
 from miren.entities.merging import Managers
@@ -130,6 +132,51 @@ class VersionedClient:
     def session(self, *, holder: str, ttl: float = 60.0) -> AbstractAsyncContextManager[Any]:
         """Hold session attributes, of kinds in their stored version; see `Client.session`."""
         return cast("AbstractAsyncContextManager[Any]", self.inner.session(holder=holder, ttl=ttl))
+
+    def elect(
+        self, name: str, *, holder: str, ttl: float = 15.0
+    ) -> AbstractAsyncContextManager[Leadership]:
+        """Wait until `holder` leads an election; see `Client.elect`."""
+        found: AbstractAsyncContextManager[Leadership] = self.inner.elect(
+            name, holder=holder, ttl=ttl
+        )
+        return found
+
+    def candidates(
+        self, name: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[tuple[Candidate, ...]]]:
+        """Deliver who stands in an election; see `Client.candidates`."""
+        found: AbstractAsyncContextManager[AsyncIterator[tuple[Candidate, ...]]]
+        found = self.inner.candidates(name)
+        return found
+
+    async def leader(self, name: str) -> Candidate | None:
+        """Return who leads an election; see `Client.leader`."""
+        found: Candidate | None = await self.inner.leader(name)
+        return found
+
+    def fenced(self, key: str, revision: int) -> VersionedClient:
+        """Return this client for as long as a key is that one; see `Client.fenced`."""
+        return replace(self, inner=self.inner.fenced(key, revision))
+
+    async def record_events(
+        self, subject: Entity[Any, Any], events: Sequence[EntityEvent]
+    ) -> None:
+        """Note what happened to an entity; see `Client.record_events`."""
+        await self.inner.record_events(subject, events)
+
+    async def events(
+        self, kind: type[E], name: str, *, project: str | None = None
+    ) -> Sequence[EntityEvent]:
+        """Return what happened to an entity lately; see `Client.events`."""
+        stored = self._stored(kind)
+        found: Sequence[EntityEvent] = await self.inner.events(stored, name, project=project)
+        return found
+
+    async def list_events(self, project: str | None = None) -> Sequence[EventRing]:
+        """Return what happened lately to all entities of a project; see `Client.list_events`."""
+        found: Sequence[EventRing] = await self.inner.list_events(project)
+        return found
 
     async def wait(
         self,

@@ -14,7 +14,9 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import orjson
@@ -33,7 +35,7 @@ from miren.rpc.feeding import Feed
 from miren.rpc.requests import body_of, deadline_of, message_of, uid_of
 from miren.rpc.wire import HEARTBEAT, HTTP_STATUS, error_to
 
-__all__ = ["Call", "RpcServer", "Stream", "Unary", "Upload"]
+__all__ = ["Call", "Page", "RpcServer", "Stream", "Text", "Unary", "Upload"]
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +79,23 @@ class Upload:
 Method = Unary | Stream | Upload
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What a page answers."""
+
+    body: str
+    status: int = 200
+    type: str = "text/plain; charset=utf-8"
+
+
+#: Answers GET, given the query, for callers that speak no RPC: probes, say, or Prometheus.
+Page = Callable[[Mapping[str, str]], Awaitable[Text]]
+
+
 class RpcServer:
     """Serves `methods` (by `package.Service/Method`) at `path`, mode 0600, until it is left.
+
+    `pages` are answered to GET, by path; unless one of them does, `/healthz` says "ok".
 
     Entering raises Refused when another server listens there. Leaving ends streams, and lets
     calls in work finish for `grace` seconds; after that they are told that nobody knows how
@@ -90,6 +107,7 @@ class RpcServer:
         path: Path,
         methods: Mapping[str, Method],
         *,
+        pages: Mapping[str, Page] = MappingProxyType({}),
         grace: float = 1.5,
         heartbeat: float = HEARTBEAT,
     ) -> None:
@@ -106,7 +124,8 @@ class RpcServer:
         self._stopping = asyncio.Event()
         self._in_work: set[asyncio.Timeout] = set()
         app = web.Application()
-        app.router.add_get("/healthz", self._health)
+        for page, handler in {"/healthz": _ok, **pages}.items():
+            app.router.add_get(page, partial(self._show, handler))
         app.router.add_post("/{service}/{method}", self._serve)
         app.router.add_route("*", "/{rest:.*}", self._refuse)
         self._runner = web.AppRunner(
@@ -141,8 +160,17 @@ class RpcServer:
         await self._runner.cleanup()
         self._path.unlink(missing_ok=True)
 
-    async def _health(self, _request: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+    async def _show(self, page: Page, request: web.Request) -> web.Response:
+        try:
+            async with self._deadline(request, request.path, _DEADLINE):
+                text = await page(request.query)
+        except MirenError as error:
+            return _refusal(error)
+        except Exception as error:
+            return _refusal(_internal(request.path, error))
+        return web.Response(
+            body=text.body.encode(), status=text.status, headers={"Content-Type": text.type}
+        )
 
     async def _refuse(self, request: web.Request) -> web.Response:
         hint = "a call is POST /<package.Service>/<Method>"
@@ -223,6 +251,10 @@ async def _copy(
         await response.write(_line({"error": error_to(error)}))
     except Exception as error:
         await response.write(_line({"error": error_to(_internal(name, error))}))
+
+
+async def _ok(_query: Mapping[str, str]) -> Text:
+    return Text("ok\n")
 
 
 def _line(message: Message) -> bytes:

@@ -30,7 +30,6 @@ from miren.entities.gen import KINDS, Node, Project, Sandbox
 from miren.entities.gen.compute import NodePhase, NodeStatus
 from miren.entities.kinds import Kinds
 from miren.entities.plugins import load_schemas
-from miren.entities.store.api import Store
 from miren.entities.store.holding import HeldStore
 from miren.entities.store_client import StoreClient
 from miren.entities.upgrading import upgrading
@@ -41,11 +40,14 @@ from miren.rpc.server import RpcServer
 from miren.runtime.api import Runtime
 from miren.server.config import Config
 from miren.server.keys import key_source
+from miren.server.probes import Probes
 from miren.server.resealing import Rotation
 from miren.server.runtimes import instance_of, open_runtime
 from miren.server.secrets import NodeSecrets
 from miren.server.services.admin import AdminService
-from miren.server.services.entities import EntityService
+from miren.server.services.entrance import client_methods
+from miren.server.services.events import EventService
+from miren.server.services.finalizers import FinalizerService
 from miren.server.services.keys import KeyService
 from miren.server.services.logs import LogService
 from miren.server.services.stores import StoreService
@@ -120,7 +122,7 @@ async def serving(config: Config, *, moved: asyncio.Future[Choice]) -> AsyncIter
         await _announce(client, config)
         rotation = Rotation(store, kinds, keyring, source)
         await stack.enter_async_context(rotation.running())
-        api = _api(config, client, below.store, kinds, runtime, engine, rotation, mover, instance)
+        api = _api(config, client, below, kinds, runtime, engine, rotation, mover, instance)
         await stack.enter_async_context(api)
         yield engine
 
@@ -176,7 +178,7 @@ async def _announce(client: Client, config: Config) -> None:
 def _api(
     config: Config,
     client: Client,
-    store: Store,
+    below: StoreClient,
     kinds: Kinds,
     runtime: Runtime,
     engine: Engine,
@@ -184,7 +186,7 @@ def _api(
     mover: Mover,
     instance: str,
 ) -> RpcServer:
-    owner, state = os.geteuid(), config.server.state_dir
+    owner, state, store = os.geteuid(), config.server.state_dir, below.store
     facts = {
         "node": config.server.node_name,
         "runtime": config.runtime.adapter,
@@ -192,7 +194,8 @@ def _api(
         "stateDir": str(state),
     }
     services = (
-        EntityService(client, kinds, owner=owner),
+        EventService(client, kinds, owner=owner),
+        FinalizerService(kinds, engine.finalizers, owner=owner),
         LogService(client, state / "logs", owner=owner),
         AdminService(
             runtime,
@@ -206,5 +209,7 @@ def _api(
         KeyService(rotation, owner=owner),
         StoreService(mover, owner=owner),
     )
-    methods = {name: method for one in services for name, method in one.methods().items()}
-    return RpcServer(config.socket, methods)
+    methods = dict(client_methods(client, below, kinds, owner=owner))
+    for one in services:
+        methods.update(one.methods())
+    return RpcServer(config.socket, methods, pages=Probes(engine, store).pages())

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import io
+import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -26,10 +28,13 @@ import pytest
 from miren.cli.main import main
 from tests.docs.blocks import ROOT, Block, blocks
 
-__all__ = ["WALKED", "Walk", "steps", "still"]
+__all__ = ["FIRST", "WALKED", "Walk", "steps", "still"]
 
 #: The pages that are walked: whoever follows one begins in an empty folder, with a server.
 WALKED = sorted([*ROOT.glob("docs/howto/*.md"), *ROOT.glob("docs/concepts/*.md")])
+
+#: Walked too, with a server that has its package installed.
+FIRST = ROOT / "docs" / "first-controller.md"
 
 _FILE = re.compile(r"# ([\w./-]+\.(?:yaml|yml|py))\n")
 
@@ -40,6 +45,7 @@ _MOVING = (
     (re.compile(r"(?<=uid: )[a-z0-9]{20}\b"), "UID"),
     (re.compile(r"(?<=resourceVersion: )'\d+'"), "N"),
     (re.compile(r"(?<=revision )\d+"), "N"),
+    (re.compile(r"\bin \d+\.\d\ds\b"), "in SECONDS"),
     (re.compile(r"(?m)\b\d+(s|m|h)$"), "AGE"),
     (re.compile(r"\b(?=[a-f]*\d)[a-f\d]{8}\b"), "KEY"),
     (re.compile(r"\d+ (entities|entity|keys|key)\b"), "SOME"),
@@ -90,7 +96,7 @@ class Walk:
                 for command, told in steps(block):
                     code, out = _run(command, code, self.server)
                     self.created += re.findall(r"^(\S+/\S+) created$", out, re.MULTILINE)
-                    assert still(out) == still(told), f"{block}: {command}"
+                    assert still(out) == still(told), f"{block}: {command}\n{out}"
 
 
 def still(text: str) -> str:
@@ -114,6 +120,19 @@ def _execute(block: Block, names: dict[str, Any]) -> None:
         asyncio.run(asyncio.wait_for(names["main"](), 30))
 
 
+def _run_program(words: list[str]) -> tuple[int, str]:
+    done = subprocess.run(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},  # of versions that a page knows nothing of
+    )
+    return done.returncode, done.stdout
+
+
 def _run(command: str, code: int, server: str) -> tuple[int, str]:
     """Run one command; `code` is how the one before it ended, which `echo $?` asks for."""
     words = shlex.split(command)
@@ -121,8 +140,11 @@ def _run(command: str, code: int, server: str) -> tuple[int, str]:
     program, *words = words[len(setting) :]
     if (program, words) == ("echo", ["$?"]):
         return 0, str(code)
+    if program in ("python", "pytest"):
+        module = ["-m", "pytest"] if program == "pytest" else []
+        return _run_program([sys.executable, *module, *words])
     assert program == "miren", command
-    if words[0] != "schema" and words[0] != "explain":
+    if words[0] not in ("schema", "explain", "plugin", "plugins"):
         words += ["--server", server]
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(out):

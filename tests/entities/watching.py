@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
-from miren.entities.client import Bookmark, Event, Selection
+from miren.entities.client import Bookmark, Client, Event, Selection
 from miren.entities.entity import Entity
-from miren.entities.store_client import StoreClient
 
 E = TypeVar("E", bound=Entity[Any, Any])
 
@@ -50,7 +49,7 @@ class Watching(Generic[E]):
 
 @asynccontextmanager
 async def watching(
-    client: StoreClient,
+    client: Client,
     kind: type[E],
     selection: Selection = Selection(),  # noqa: B008  # frozen: one for all is right
     *,

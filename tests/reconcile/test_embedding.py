@@ -111,6 +111,9 @@ class Broken(Greeter, primary=False):
     def by_text(self, greeting: Greeting) -> Iterable[str]:
         raise LookupError("no text")
 
+    def forget(self, key: Key[Greeting]) -> None:
+        raise LookupError("forgets nothing")
+
 
 @virtually
 async def test_a_controller_whose_methods_break_stops_no_other_and_says_so() -> None:
@@ -127,6 +130,12 @@ async def test_a_controller_whose_methods_break_stops_no_other_and_says_so() -> 
             "@watches greetings: no greetings for hall",
             "@index by_text: no text",
         )
+        await engine.client.delete(Greeting, "hi")
+        await settle()
+        assert engine.health()[0].last_error == "forget: forgets nothing"
+        await engine.client.create(make_greeting("still"))
+        await engine.run_until_idle()
+        assert (await engine.client.get(Greeting, "still")).status.shout == "HEY"
 
 
 @virtually
@@ -199,13 +208,16 @@ async def test_an_engine_runs_once() -> None:
 
 @virtually
 async def test_health_tells_of_every_controller() -> None:
-    async with running(Greeter(), Slow()) as engine:
+    class Late(Slow, primary=False):
+        pass
+
+    async with running(Greeter(), Late()) as engine:
         await engine.client.create(make_greeting())
         await asyncio.sleep(5)
         greeter, slow = engine.health()
         assert (greeter.name, greeter.is_running) == ("greeter", True)
         assert greeter.reconciles >= 1
-        assert (slow.name, slow.reconciles, slow.errors, slow.last_error) == ("slow", 0, 0, None)
+        assert (slow.name, slow.reconciles, slow.errors, slow.last_error) == ("late", 0, 0, None)
 
 
 async def test_an_engine_runs_on_a_real_loop_too() -> None:
@@ -215,3 +227,9 @@ async def test_an_engine_runs_on_a_real_loop_too() -> None:
             Greeting, "hi", lambda g: g is not None and g.status.shout == "HEY", timeout=30
         )
         assert found is not None
+
+
+async def test_an_engine_is_not_idle_before_it_knows_what_there_is() -> None:
+    async with Engine(MemoryStore(), [Greeter()]) as engine:
+        await engine.run_until_idle()
+        assert all(check.trouble != "not listed yet" for check in engine.health().checks)

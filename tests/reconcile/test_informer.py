@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+import math
 import random
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from miren.base.errors import Refused
 from miren.entities.client import Selection
 from miren.entities.store.memory import MemoryStore
 from miren.entities.store_client import StoreClient
-from miren.reconcile.informer import Change, Informer
-from miren.reconcile.results import Key
+from miren.reconcile.informer import Delta, Informer
+from miren.reconcile.results import LOW, NORMAL, Key
 from tests.builders import Greeting, make_greeting
 from tests.reconcile.virtual import make_client, now, settle, virtually
 from tests.stores import Faulty
@@ -42,11 +46,11 @@ class Following:
         self.store.is_down = False
         await asyncio.sleep(11)
 
-    def _take(self, change: Change[Greeting]) -> None:
+    def _take(self, change: Delta[Greeting]) -> None:
         match change:
-            case Change(None, Greeting()):
+            case Delta(None, Greeting()):
                 what = "added"
-            case Change(Greeting(), None):
+            case Delta(Greeting(), None):
                 what = "deleted"
             case _:
                 what = "modified"
@@ -169,6 +173,31 @@ async def test_a_store_that_is_long_down_is_asked_ever_less_often() -> None:
         assert pauses[-1] > 5
 
 
+class Forbidding(Faulty):
+    """Answers everything with a refusal for as long as `forbids`."""
+
+    forbids = True
+
+    async def before(self, call: str) -> None:
+        if self.forbids:
+            raise Refused(f"you may not {call}")
+
+
+@virtually
+async def test_what_may_not_be_read_is_asked_for_again_and_ends_nothing() -> None:
+    async with MemoryStore() as inner:
+        store = Forbidding(inner)
+        informer = Informer(make_client(store), Greeting, rng=random.Random(0))
+        following = asyncio.create_task(informer.run())
+        await asyncio.sleep(30)
+        assert not following.done()
+        assert not informer.is_synced.is_set()
+        store.forbids = False
+        await asyncio.sleep(15)
+        assert informer.is_synced.is_set()
+        following.cancel()
+
+
 @virtually
 async def test_a_selection_follows_only_what_is_in_it() -> None:
     web = {"app": "web"}
@@ -194,6 +223,117 @@ async def test_waiting_for_a_revision_ends_when_it_is_seen_or_in_time() -> None:
 
 
 @virtually
+async def test_a_change_says_at_which_revision_it_was_found() -> None:
+    async with following(make_greeting("a"), make_greeting("b")) as follow:
+        changes: list[Delta[Greeting]] = []
+        follow.informer.listen(changes.append)
+        made = await follow.client.create(make_greeting("c"))
+        await follow.client.delete(Greeting, "c")
+        await settle()
+        assert [change.revision for change in changes] == [made.revision, made.revision + 1]
+        await follow.while_down()
+        changes.clear()
+        await follow.client.delete(Greeting, "a")
+        for number in range(5):
+            await follow.client.create(make_greeting(f"d{number}"))
+        at = await follow.client.revision()
+        await follow.client.store.compact(at)
+        await follow.back_up()
+        gone = [change for change in changes if change.new is None]
+        assert [(change.entity.name, change.revision) for change in gone] == [("a", at)]
+        assert follow.informer.relists == 1
+
+
+@virtually
+async def test_a_first_list_can_wait_and_what_was_missed_cannot() -> None:
+    async with Faulty(MemoryStore()) as store:
+        follow = Following(store, None)
+        changes: list[Delta[Greeting]] = []
+        follow.informer.listen(changes.append)
+        await follow.client.create(make_greeting("a"))
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(follow.informer.run())
+            await settle()
+            assert [change.priority for change in changes] == [LOW]
+            await follow.while_down()
+            await follow.client.create(make_greeting("b"))
+            await follow.client.store.compact(await follow.client.revision())
+            await follow.back_up()
+            assert [change.priority for change in changes] == [LOW, NORMAL]
+            task.cancel()
+
+
+@virtually
+async def test_lag_is_the_time_since_it_was_last_known_to_be_current() -> None:
+    async with Faulty(MemoryStore()) as store:
+        follow = Following(store, None)
+        assert follow.informer.lag == math.inf
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(follow.informer.run())
+            await settle()
+            assert follow.informer.lag < 0.1
+            followed = [follow.informer.is_following]
+            await follow.while_down()
+            await asyncio.sleep(20)
+            assert follow.informer.lag >= 20
+            assert [*followed, follow.informer.is_following] == [True, False]
+            await follow.back_up()
+            assert follow.informer.lag < 11
+            await follow.client.create(make_greeting("a"))
+            await settle()
+            assert follow.informer.lag < 0.1
+            task.cancel()
+
+
+@virtually
+async def test_what_is_no_longer_current_is_not_kept() -> None:
+    async with following(make_greeting("a")) as follow:
+        first = weakref.ref(follow.informer[Key("default", "a")])
+        assert first() is not None
+        await follow.client.patch(Greeting, "a", {"spec": {"text": "yo"}})
+        await settle()
+        await follow.client.patch(Greeting, "a", {"spec": {"text": "ho"}})
+        await settle()
+        gc.collect()
+        assert first() is None
+
+
+@virtually
+async def test_a_filtered_cache_soon_shows_what_was_written_outside_of_it() -> None:
+    selection = Selection(labels={"app": "web"})
+    async with following(selection=selection) as follow:
+        made = await follow.client.create(make_greeting("a"))
+        assert await follow.informer.wait_for(made.revision, timeout=0.1)
+        assert len(follow.informer) == 0
+
+
+@virtually
+async def test_an_index_whose_function_changes_its_mind_keeps_nothing_behind() -> None:
+    values = ["x"]
+    async with Faulty(MemoryStore()) as store:
+        follow = Following(store, None)
+        index = follow.informer.index(lambda _greeting: values)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(follow.informer.run())
+            await follow.client.create(make_greeting("a"))
+            await settle()
+            values[:] = ["y", "y", "z"]
+            await follow.client.patch(Greeting, "a", {"spec": {"text": "yo"}})
+            await settle()
+            assert index["x"] == ()
+            assert [greeting.spec.text for greeting in index["y"]] == ["yo"]
+            values[:] = []
+            await follow.client.patch(Greeting, "a", {"spec": {"text": "ho"}})
+            await settle()
+            assert len(index) == 0
+            values[:] = ["w"]
+            await follow.client.delete(Greeting, "a")
+            await settle()
+            assert len(index) == 0
+            task.cancel()
+
+
+@virtually
 async def test_an_index_follows_the_values() -> None:
     async with Faulty(MemoryStore()) as store:
         follow = Following(store, None)
@@ -209,5 +349,5 @@ async def test_an_index_follows_the_values() -> None:
             await settle()
             assert by_tone["loud"] == ()
             assert [greeting.name for greeting in by_tone["soft"]] == ["a"]
-            assert len(by_tone._entities) == 1, "no value is kept that nobody has"
+            assert len(by_tone) == 1, "no value is kept that nobody has"
             task.cancel()

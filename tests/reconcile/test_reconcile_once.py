@@ -9,6 +9,7 @@ import pytest
 
 from miren import Requeue, Temporary
 from miren.reconcile.context import Context
+from miren.reconcile.registry import Registry
 from miren.reconcile.testing import reconcile_once
 from tests.builders import Greeting, GreetingStatus, Room, RoomStatus, make_greeting
 from tests.reconcile.greeters import Doing, Greeter, Keeper
@@ -127,3 +128,16 @@ async def test_what_was_deleted_while_it_was_reconciled_needs_no_record() -> Non
 
 def replace_shout(greeting: Greeting) -> GreetingStatus:
     return replace(greeting).status.model_copy(update={"shout": "too late"})
+
+
+async def test_a_registry_is_called_as_the_controller_that_it_is_compiled_to() -> None:
+    registry = Registry("shouting")
+
+    @registry.created(Greeting)
+    async def shout(ctx: Context[Greeting], greeting: Greeting) -> None:
+        ctx.status = GreetingStatus(shout=greeting.spec.text.upper())
+
+    out = await reconcile_once(registry, make_greeting(text="yo"))
+    assert out.entity.status.shout == "YO"
+    with pytest.raises(TypeError, match="no handlers for Room"):
+        await reconcile_once(registry, Room.new("hall"))

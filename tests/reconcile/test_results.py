@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from itertools import pairwise
 
 import pytest
 
 from miren.base.errors import Unavailable
+from miren.entities.store.memory import MemoryStore
 from miren.reconcile.context import Context
 from miren.reconcile.engine import Engine
-from miren.reconcile.results import Permanent, Requeue, Temporary
+from miren.reconcile.results import LOW, NORMAL, Permanent, Requeue, Temporary
 from tests.builders import Greeting, GreetingStatus, make_greeting
 from tests.reconcile.greeters import Doing, Greeter, Slow
 from tests.reconcile.virtual import now, running, virtually
@@ -265,3 +267,87 @@ def test_unexpected_errors_are_logged_with_their_traceback(
     first = caplog.records[0]
     assert (first.levelname, first.message) == ("WARNING", "reconcile failed")
     assert first.exc_info is not None
+
+
+def test_a_storm_of_errors_is_logged_once_a_second_for_each_kind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kinds = [ValueError, KeyError]
+
+    async def fail(ctx: Context[Greeting], greeting: Greeting) -> Requeue | None:
+        raise kinds[int(greeting.spec.text) % 2](greeting.name)
+
+    @virtually
+    async def run() -> None:
+        async with running(Doing(fail)) as engine:
+            for number in range(100):
+                await engine.client.create(make_greeting(f"g{number}", text=f"{number}"))
+            await asyncio.sleep(3.5)
+            assert engine.health()[0].errors > 500
+
+    with caplog.at_level(logging.INFO):
+        run()
+    lines = [record for record in caplog.records if record.message == "reconcile failed"]
+    assert 6 <= len(lines) <= 8
+    assert sum(vars(line)["untold"] for line in lines) > 300
+
+
+@virtually
+async def test_reconciles_that_wait_for_nothing_let_others_work() -> None:
+    turns = 0
+
+    async def nothing(ctx: Context[Greeting], greeting: Greeting) -> Requeue | None:
+        seen.append(turns)
+        return None
+
+    class Idle(Doing, primary=False):
+        pass
+
+    seen: list[int] = []
+    async with MemoryStore() as store:
+        pass
+    async with running(store=store) as engine:
+        for number in range(200):
+            await engine.client.create(make_greeting(f"g{number}"))
+    async with running(Idle(nothing), store=store):
+        while len(seen) < 200:
+            await asyncio.sleep(0)
+            turns += 1
+    assert max(Counter(seen).values()) <= 64
+
+
+@virtually
+async def test_requeue_says_with_which_priority_or_keeps_that_of_the_first_list() -> None:
+    async def again(ctx: Context[Greeting], greeting: Greeting) -> Requeue | None:
+        return Requeue(after=5, priority=7 if greeting.name == "urgent" else None)
+
+    async with MemoryStore() as store:
+        pass
+    async with running(store=store) as engine:
+        for name in ("slow", "urgent"):
+            await engine.client.create(make_greeting(name))
+    async with running(Doing(again), store=store) as engine:
+        await asyncio.sleep(1)
+        assert {at for _, at in engine._runners[0].queue._due.values()} == {7, LOW}
+
+
+@virtually
+async def test_a_finalizer_put_on_in_the_first_list_is_no_reason_to_hurry() -> None:
+    priorities: list[int] = []
+
+    class Held(Greeter, finalizer="example.dev/held"):
+        async def reconcile(self, ctx: Context[Greeting], entity: Greeting) -> None:
+            priorities.append(engine._runners[0].queue._running[ctx.key][1])
+
+        async def finalize(self, ctx: Context[Greeting], entity: Greeting) -> None:
+            pass
+
+    async with MemoryStore() as store:
+        pass
+    async with running(store=store) as engine:
+        await engine.client.create(make_greeting())
+    async with running(Held(), store=store) as engine:
+        await engine.run_until_idle()
+        await engine.client.create(make_greeting("new"))
+        await asyncio.sleep(1)
+        assert sorted(priorities) == [LOW, NORMAL]

@@ -8,7 +8,7 @@ import random
 from miren.entities.store.memory import MemoryStore
 from miren.reconcile.context import Context
 from miren.reconcile.controller import Controller
-from miren.reconcile.informer import Change, Informer
+from miren.reconcile.informer import Delta, Informer
 from tests.entities.beacons import Beacon, Phase, make_client
 from tests.reconcile.virtual import now, running, settle, virtually
 from tests.stores import Faulty
@@ -89,7 +89,7 @@ async def test_a_relist_tells_a_session_change_that_nobody_saw() -> None:
         faulty = Faulty(store)
         client, direct = make_client(faulty), make_client(store)
         await direct.create(Beacon.new("b"))
-        changes: list[Change[Beacon]] = []
+        changes: list[Delta[Beacon]] = []
         informer = Informer(client, Beacon, rng=random.Random(0))
         informer.listen(changes.append)
         following = asyncio.create_task(informer.run())

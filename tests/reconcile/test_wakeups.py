@@ -86,6 +86,23 @@ async def test_a_child_that_is_given_away_wakes_both_owners() -> None:
         assert {name for name, _ in host.calls} == {"hall", "attic"}
 
 
+@virtually
+async def test_an_owner_is_the_same_one_whatever_the_version_that_it_is_named_in() -> None:
+    host = Host()
+    async with running(host) as engine:
+        await engine.client.create(Room.new("hall"))
+        await engine.run_until_idle()
+        child = await engine.client.get(Greeting, "in-hall")
+        (owner,) = child.metadata.owner_references
+        older = owner.model_copy(update={"api_version": "example.dev/v1beta1"})
+        await engine.client.update(child.with_metadata(owner_references=[older]))
+        await engine.run_until_idle()
+        host.calls.clear()
+        await engine.client.delete(Greeting, "in-hall")
+        await engine.run_until_idle()
+        assert {name for name, _ in host.calls} == {"hall"}
+
+
 class SlowList(Around):
     """Takes five seconds to list greetings."""
 

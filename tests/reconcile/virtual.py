@@ -15,6 +15,7 @@ from miren.entities.store.memory import MemoryStore
 from miren.entities.store_client import StoreClient
 from miren.reconcile.controller import Controller
 from miren.reconcile.engine import Engine
+from miren.reconcile.registry import Registry
 from miren.reconcile.testing import run_virtual
 from tests.builders import make_kinds
 
@@ -50,7 +51,7 @@ def make_client(store: Store) -> StoreClient:
 
 @asynccontextmanager
 async def running(
-    *controllers: Controller[Any], store: Store | None = None, grace: float = 10.0
+    *controllers: Controller[Any] | Registry, store: Store | None = None, grace: float = 10.0
 ) -> AsyncIterator[Engine]:
     """Run an engine over a store that outlives it, with dates of virtual time."""
     engine = Engine(

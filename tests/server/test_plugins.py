@@ -46,3 +46,8 @@ def test_its_kind_works_in_every_verb_and_a_broken_one_is_only_reported(
         assert states["greeter"]["running"] is True
         assert states["broken"]["running"] is False
         assert "AttributeError" in states["broken"]["lastError"]
+
+        ready = server.http("GET", "/readyz?verbose")
+        assert ready.status == 200
+        assert "[+] controller/greeter ok\n" in ready.body.decode()
+        assert "[!] controller/broken: greeter:Nobody: AttributeError" in ready.body.decode()

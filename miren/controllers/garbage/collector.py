@@ -67,6 +67,10 @@ class Collector(Controller[E], until_gone=True, primary=False):
         for owner in entity.metadata.owner_references:
             yield owner.uid
 
+    def finalizers(self) -> Sequence[str]:
+        """It takes off those that a deletion puts on."""
+        return (FOREGROUND, ORPHAN, UNSET)
+
     def watching(self) -> Sequence[Watch]:
         """Whatever goes, of any kind, concerns its dependents and its owners."""
         return [Watch(kind, "relatives_of", gone=True) for kind in self._relatives.kinds]

@@ -42,6 +42,7 @@ _PROBE_PERIOD = 0.1
 class SandboxController(
     Controller[Sandbox],
     concurrency=8,
+    scope="node",
     finalizer="miren.dev/sandbox",
     timeout=300.0,
     resync=60.0,
@@ -192,6 +193,7 @@ class SandboxController(
             await self._runtime.create(spec)
         except InvalidInput as error:
             raise Permanent(error.message, reason="Unsupported", hint=error.hint) from error
+        ctx.event("Created", f"a container of image {spec.image}")
         ctx.status = sandbox.status.model_copy(update={"image_digest": image.digest})
         return await self._start(ctx, sandbox)
 
@@ -201,6 +203,7 @@ class SandboxController(
         except RuntimeFailure as error:
             # It counts as an attempt that ended: what it says now is all that is ever known.
             return self._ended(ctx, sandbox, None, f"could not be started: {error.message}")
+        ctx.event("Started")
         ctx.status = ctx.status.model_copy(update={"address": state.address})
         return _NOW
 
@@ -257,6 +260,8 @@ class SandboxController(
             phase, reason = SandboxPhase.STOPPED, why
         else:
             phase, reason = SandboxPhase.FAILED, why
+        tell = ctx.event if code == 0 else ctx.warn
+        tell("Failed" if phase is SandboxPhase.FAILED else "Exited", why)
         ctx.status = status.model_copy(
             update={
                 "phase": phase,
@@ -279,6 +284,8 @@ class SandboxController(
         async with asyncio.TaskGroup() as tasks:
             for id in mine:
                 tasks.create_task(self._remove(id, grace))
+        if mine:
+            ctx.event("Stopped", "it was deleted")
         await asyncio.to_thread(_remove_logs, log_path(self._logs, entity).parent)
         return None
 
@@ -303,6 +310,7 @@ def _remove_logs(folder: Path) -> None:
 
 def _start_over(ctx: Context[Sandbox], sandbox: Sandbox) -> Requeue:
     """Forget how earlier attempts ended; the next one begins at once."""
+    ctx.event("Replacing", "its spec changed")
     ctx.status = SandboxStatus(phase=SandboxPhase.PENDING, attempt=sandbox.status.attempt)
     ctx.not_ready("Replacing", "its spec changed")
     return _NOW

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from miren.base.errors import Fenced
+from miren.base.errors import Fenced, InvalidInput
 from miren.entities.store.api import (
     Compare,
     Get,
@@ -29,7 +29,8 @@ class FencedStore(ForwardingStore):
     """The store `inner`, but fenced.
 
     A transaction that writes or compares raises Fenced, having written nothing, unless `key` is
-    the one created at `revision`. Reads, watches and leases go on.
+    the one created at `revision`. Reads, watches and leases go on. What is done otherwise may only
+    read: it happens without the fence too.
     """
 
     def __init__(self, inner: Store, key: str, revision: int) -> None:
@@ -46,6 +47,8 @@ class FencedStore(ForwardingStore):
         """Run a transaction; see `Store.transact`."""
         if not compares and all(isinstance(step, Get) for step in then):
             return await self.inner.transact(compares, then, otherwise)
+        if not all(isinstance(step, Get) for step in otherwise):
+            raise InvalidInput("what a fenced transaction does otherwise may only read")
         fence = Compare.same(self._key, self._revision)
         look = Get(KeyRange.key(self._key))
         result = await self.inner.transact([*compares, fence], then, [*otherwise, look])

@@ -16,20 +16,42 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from miren.base.errors import MirenError, NotFound
-from miren.entities.store.api import Lease, Store
+from miren.base.interrupting import beside
+from miren.entities.store.api import Lease, LeaseStatus
 
-__all__ = ["KeptLease", "kept_lease"]
+__all__ = ["KeptLease", "Leases", "kept_lease"]
 
 log = logging.getLogger(__name__)
 
 _CLOSING_SECONDS = 5.0
 
 
+class Leases(Protocol):
+    """Where leases are held: a store, or what speaks to one. See `Store` for what each means."""
+
+    async def grant(self, ttl: float) -> Lease:
+        """Return a new lease."""
+        ...
+
+    async def keep_alive(self, lease: Lease) -> float:
+        """Let a lease last its whole time from now on."""
+        ...
+
+    async def revoke(self, lease: Lease) -> None:
+        """End a lease."""
+        ...
+
+    async def lease(self, lease: Lease) -> LeaseStatus:
+        """Return how long a lease lasts."""
+        ...
+
+
 @asynccontextmanager
 async def kept_lease(
-    store: Store, ttl: float, *, name: str = "a lease", margin: float = 0.0
+    store: Leases, ttl: float, *, name: str = "a lease", margin: float = 0.0
 ) -> AsyncIterator[KeptLease]:
     """Hold a lease of at least `ttl` seconds, called `name` in logs; leaving revokes it.
 
@@ -42,18 +64,13 @@ async def kept_lease(
     try:
         lasts = (await store.lease(lease)).ttl
         kept = KeptLease(store, lease, lasts, name=name, margin=margin)
-        # In no TaskGroup: what breaks the lease must not cancel the body, which `lost` tells.
-        keeping = asyncio.create_task(kept.keep_alive(since), name=f"keeping {name}")
-        try:
+        async with beside(kept.keep_alive(since), name=f"keeping {name}"):
             yield kept
-        finally:
-            keeping.cancel()
-            await asyncio.wait([keeping])
     finally:
         await _give_up(store, lease, name)
 
 
-async def _give_up(store: Store, lease: Lease, name: str) -> None:
+async def _give_up(store: Leases, lease: Lease, name: str) -> None:
     try:
         async with asyncio.timeout(_CLOSING_SECONDS):
             await store.revoke(lease)
@@ -70,7 +87,7 @@ class KeptLease:
     """
 
     def __init__(
-        self, store: Store, lease: Lease, ttl: float, *, name: str, margin: float = 0.0
+        self, store: Leases, lease: Lease, ttl: float, *, name: str, margin: float = 0.0
     ) -> None:
         self.lease = lease
         self.ttl = ttl

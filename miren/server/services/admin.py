@@ -15,7 +15,7 @@ from miren.entities.findings import Finding, named
 from miren.entities.kinds import Kinds
 from miren.entities.repairing import Repairs, repair
 from miren.entities.store.api import Store
-from miren.reconcile.engine import ControllerHealth
+from miren.reconcile.health import ControllerHealth
 from miren.rpc.server import Call, Method, Unary, Upload
 from miren.runtime.api import Runtime
 from miren.server.services import requests

@@ -11,9 +11,8 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from miren.base.errors import NotFound, Refused
+from miren.base.errors import NotFound
 from miren.entities.client import (
-    Actor,
     Added,
     Bookmark,
     Client,
@@ -29,6 +28,7 @@ from miren.rpc.server import Call, Method, Stream, Unary
 from miren.server import tables
 from miren.server.services import requests
 from miren.server.services.awaiting import awaited
+from miren.server.services.calling import Callers, actor_of
 from miren.server.services.encoding import encoded_for_many
 from miren.server.services.outcomes import action_of, before_write, find
 
@@ -41,18 +41,11 @@ Message = Mapping[str, Any]
 AnyEntity = Entity[Any, Any]
 
 
-def actor_of(call: Call, *, owner: int) -> Actor:
-    """Return who calls: on the socket, root and the server's own user may do everything."""
-    if call.uid not in (0, owner):
-        raise Refused(f"user {call.uid} may not use this server")
-    return Actor(f"uid:{call.uid}", is_admin=True)
-
-
 class EntityService:
     """Answers with what `client` says, as the caller's actor. `owner` is the server's user id."""
 
     def __init__(self, client: Client, kinds: Kinds, *, owner: int) -> None:
-        self._client = client
+        self._callers = Callers(client, owner=owner)
         self._kinds = kinds
         self._owner = owner
 
@@ -77,9 +70,7 @@ class EntityService:
         }
 
     def _as(self, call: Call, request: Message) -> Client:
-        client = self._client.acting_as(actor_of(call, owner=self._owner))
-        project = requests.project(request)
-        return client.in_project(project) if project else client
+        return self._callers.client(call, request)
 
     def _kind(self, request: Message) -> Kind:
         return self._kinds.resolve(requests.text(request, "kind"))
@@ -121,7 +112,10 @@ class EntityService:
         return {**answer, "items": [entity.to_document() for entity in found.items]}
 
     async def referrers(self, call: Call, request: Message) -> Message:
-        """Return who refers to an entity, by any reference or by those with a `tag`."""
+        """Return who refers to an entity, by any reference or by those with a `tag`.
+
+        With `withDomain` their kinds are named so that nobody can take them for others.
+        """
         kind = self._kind(request)
         found = await self._as(call, request).referrers(
             kind.entity,
@@ -131,7 +125,7 @@ class EntityService:
         return {
             "referrers": [
                 {
-                    "kind": each.kind.singular,
+                    "kind": _name_of(each.kind, full=requests.flag(request, "withDomain")),
                     "project": each.project,
                     "name": each.name,
                     "attribute": each.attribute,
@@ -308,6 +302,10 @@ class EntityService:
         if old is not None and requests.flag(request, "withOld"):
             message["old"] = encoded_for_many(old)
         return {**message, "entity": encoded_for_many(entity)}
+
+
+def _name_of(kind: Kind, *, full: bool) -> str:
+    return f"{kind.singular}.{kind.domain}" if full else kind.singular
 
 
 def _document(entity: AnyEntity | None) -> dict[str, Any] | None:
