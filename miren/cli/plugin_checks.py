@@ -45,7 +45,8 @@ def check(name: str | None) -> int:
     for each in found:
         wrong = list(problems(each))
         is_broken = is_broken or bool(wrong)
-        print(f"{each.package} {each.version}: {each.brings} {each.name}: {_verdict(each, wrong)}")
+        said = f"{each.package} {each.version}: {each.brings} {each.name}: {_verdict(each, wrong)}"
+        print(printable(said))
         for line in wrong:
             print(printable(f"  {line}"))
     return 1 if is_broken else 0

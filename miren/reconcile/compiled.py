@@ -28,8 +28,8 @@ from miren.reconcile.controller import Controller, Index, Watch, index
 from miren.reconcile.daemons import Daemons
 from miren.reconcile.handled import Handled
 from miren.reconcile.handlers import Change, DaemonHandler, Handler, Occasion, Timing, call, fits
-from miren.reconcile.outcome import Unfinished
-from miren.reconcile.passes import EARLY, Memory, Pass, clock
+from miren.reconcile.outcome import Unfinished, merge_conditions
+from miren.reconcile.passes import EARLY, Again, Memory, Pass, clock
 from miren.reconcile.predicates import Predicate
 from miren.reconcile.results import Key, Permanent, Requeue, Temporary
 
@@ -123,7 +123,9 @@ class Compiled(Controller[E], Generic[E]):
             await self._daemons.keep(ctx, entity)
         except Exception as error:  # of somebody's `where`
             this.errors.append(error)
-            this.times.append(clock() + _RETRY.cap)
+            this.again.append(Again(clock() + _RETRY.cap))
+        if self._is_moved(ctx, entity):  # its own write wakes nobody, but a handler is for it
+            this.again.append(Again(clock()))
         return self._finish(this)
 
     def enter(self) -> None:
@@ -135,12 +137,34 @@ class Compiled(Controller[E], Generic[E]):
         handled = Handled(entity.handled.get(self.name, {}))
         memory = self._memory.get(ctx.key)
         if memory is None or memory.uid != entity.uid:
-            memory = Memory(entity.uid, is_resumed=not handled.is_new)
+            memory = Memory(
+                entity.uid,
+                is_resumed=not handled.is_new,
+                was_failing=handled.is_failing,
+                may_be_lost=handled.may_be_lost(entity.metadata.generation),
+            )
             self._memory[ctx.key] = memory
         wish = (entity.metadata.generation, entity.metadata.labels, entity.metadata.annotations)
         if memory.wish != wish:
             memory.wish, memory.since = wish, clock()
-        return Pass(ctx, entity, memory, handled)
+        return Pass(ctx, entity, memory, handled, is_primary=self.settings.primary)
+
+    def _is_moved(self, ctx: Context[E], entity: E) -> bool:
+        """Return whether what was said is something else to a handler than what was there."""
+        if ctx.status is entity.status and not ctx.conditions:
+            return False
+        conditions = merge_conditions(entity.conditions, ctx.conditions, ctx.now())
+        if ctx.status == entity.status and conditions == entity.conditions:
+            return False
+        after = replace(entity, status=ctx.status, conditions=conditions)
+        every: tuple[Handler | DaemonHandler, ...] = (
+            *self.compiling.handlers,
+            *self.compiling.daemons,
+        )
+        try:
+            return any(each.sees(entity) != each.sees(after) for each in every)
+        except Exception:  # of somebody's `where` or `select`: told when it is asked in earnest
+            return False
 
     # -- one handler -----------------------------------------------------------------------
 
@@ -148,12 +172,13 @@ class Compiled(Controller[E], Generic[E]):
         """Call a handler if it is due, and note when it wants to be called again."""
         await self._call_if_due(handler, this)
         name, memory = handler.name, this.memory
-        at = memory.retries[name].at if name in memory.retries else None
+        retry = memory.retries.get(name)
+        at = None if retry is None else retry.at
         if handler.timing is not None and name in memory.timers:
             due = max(memory.timers[name], memory.since + handler.timing.idle)
             at = due if at is None else max(due, at)
         if at is not None:
-            this.times.append(at)
+            this.again.append(Again(at, None if retry is None else retry.priority))
 
     async def _call_if_due(self, handler: Handler, this: Pass) -> None:
         """Call it; whatever becomes of it is noted, and nothing raised."""
@@ -168,6 +193,8 @@ class Compiled(Controller[E], Generic[E]):
             subject = self._subject(handler, this)
             known = this.memory.retries.get(handler.name)
             this.ctx.retry = 0 if known is None else known.failures
+            if handler.occasion is Occasion.CHANGED:
+                this.memory.begun[handler.name] = mark
             requeue = await call(handler, this.ctx, subject)
         except Fenced:
             raise  # nothing that is done now would be of use
@@ -175,7 +202,7 @@ class Compiled(Controller[E], Generic[E]):
             self._fail(handler, this, error, mark)
             return
         if requeue is not None:
-            this.put_off(handler, mark, failures=0, after=requeue.after)
+            this.put_off(handler, mark, failures=0, after=requeue.after, priority=requeue.priority)
             return
         this.memory.retries.pop(handler.name, None)
         self._succeed(handler, this, mark)
@@ -190,8 +217,11 @@ class Compiled(Controller[E], Generic[E]):
             case Occasion.RESUMED:
                 is_open = memory.is_resumed and name not in memory.resumed
             case _:
+                is_changed = handler.occasion is Occasion.CHANGED
+                if is_changed and this.handled.has(name, mark) and this.may_have_begun(name, mark):
+                    this.handled.begin(name, has_failed=False)
                 is_open = not this.handled.has(name, mark)
-                if not is_open and handler.occasion is Occasion.CHANGED:
+                if not is_open and is_changed:
                     memory.shown[name] = handler.shown(this.entity)
         is_open = is_open and fits(handler.where, this.entity)
         if is_open and this.has_rejected(handler):
@@ -199,6 +229,7 @@ class Compiled(Controller[E], Generic[E]):
         if not is_open:
             memory.retries.pop(name, None)
             memory.timers.pop(name, None)
+            this.handled.let_be(name)
             return False
         if handler.timing is not None:
             at = memory.timers.setdefault(name, clock() + handler.timing.initial_delay)
@@ -208,9 +239,10 @@ class Compiled(Controller[E], Generic[E]):
     def _subject(self, handler: Handler, this: Pass) -> object:
         if handler.occasion is not Occasion.CHANGED:
             return this.entity
-        old = this.memory.shown.get(handler.name)
-        is_first = not this.handled.knows(handler.name)
-        return Change(this.entity, old, handler.shown(this.entity), is_first)
+        old, new = this.memory.shown.get(handler.name), handler.shown(this.entity)
+        if old == new:
+            old = None  # it was another one in between, and may be half of that
+        return Change(this.entity, old, new, not this.handled.knows(handler.name))
 
     def _succeed(self, handler: Handler, this: Pass, mark: str) -> None:
         if handler.timing is not None:
@@ -253,10 +285,11 @@ class Compiled(Controller[E], Generic[E]):
         this.ctx.handled = this.handled.now
         if self.settings.primary:
             self._say_ready(this)
-        after = max(0.0, min(this.times) - clock()) if this.times else None
+        next = min(this.again, key=Again.sort_key, default=None)
+        requeue = None if next is None else Requeue(max(0.0, next.at - clock()), next.priority)
         if this.errors:
-            raise Unfinished(this.errors[0], after=after)
-        return None if after is None else Requeue(after)
+            raise Unfinished(this.errors[0], requeue)
+        return requeue
 
     def _say_ready(self, this: Pass) -> None:
         """Let Ready not hide that a handler called earlier is not through, nor that it is now."""

@@ -63,6 +63,9 @@ class Engine:
     `across` is given the kinds of all of these, and makes the controllers that work with every
     kind. At most `threads` handlers that are not async run at once.
 
+    Raises InvalidInput for controllers that would undo each other's work: of one name, with one
+    finalizer, or two that are the primary one of a kind.
+
     Several engines may share a store. With `elect` only that one works which leads the election of
     this name, for all controllers that do not say otherwise (see `Controller`); the others stand
     by with full caches. `identity` is its name in elections, made up unless given; it must be no

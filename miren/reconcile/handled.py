@@ -1,10 +1,12 @@
 """What a registry's handlers have handled already, as `status.handled.<controller>` remembers it.
 
-    {"generation": 7, "grow": "2f61c09ae1b5d3aa", "greet": "!8ab1..."}
+    {"generation": 7, "grow": "2f61c09ae1b5d3aa", "greet": "!8ab1...", "paint": "?77d0..."}
 
-For each handler a digest of what it handled; with `!` before it, it said that it never can. A
-digest is of one entity (its uid goes into it): what is created anew, or restored from a backup
-under another uid, is handled anew.
+For each handler a digest of what it handled; with `!` before it, it said that it never can. With
+`?` or `~` it was called with something else since then, and failed or asked to be called again:
+the world may be half-way, so it is called whatever the value is by then. A digest is of one entity
+(its uid goes into it): what is created anew, or restored from a backup under another uid, is
+handled anew.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ __all__ = ["GENERATION", "Handled", "digest"]
 
 #: What stands beside the handlers' names, so that none may have this name.
 GENERATION = "generation"
-_REJECTED = "!"
+_REJECTED, _FAILED, _BEGUN = "!", "?", "~"
 
 
 def digest(uid: str, value: object) -> str:
@@ -61,12 +63,28 @@ class Handled:
 
     def __init__(self, recorded: Mapping[str, object]) -> None:
         self.is_new = not recorded  # this controller has never looked at the entity
+        seen = recorded.get(GENERATION)
+        self._seen = seen if isinstance(seen, int) else None
         self._now = dict(recorded)
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether a handler failed the last time it was called."""
+        marks = (_REJECTED, _FAILED)
+        return any(isinstance(each, str) and each.startswith(marks) for each in self._now.values())
 
     @property
     def now(self) -> Mapping[str, object]:
         """What is to be recorded."""
         return self._now
+
+    def may_be_lost(self, generation: int) -> bool:
+        """Return whether a spec may have come and gone since the last record.
+
+        Whoever worked on it may have died before it could record that; a spec that is what it was
+        is two generations away.
+        """
+        return self._seen is not None and generation > self._seen + 1
 
     def has(self, handler: str, digest: str) -> bool:
         """Return whether a handler has handled this."""
@@ -74,7 +92,7 @@ class Handled:
 
     def knows(self, handler: str) -> bool:
         """Return whether a handler has handled anything of the entity, or rejected it."""
-        return handler in self._now
+        return self._before(handler) != ""
 
     def has_rejected(self, handler: str, digest: str) -> bool:
         """Return whether a handler said of this that it never can."""
@@ -87,9 +105,23 @@ class Handled:
         else:
             self._now[handler] = digest
 
+    def begin(self, handler: str, *, has_failed: bool) -> None:
+        """Note that a handler may have begun with what it has not handled."""
+        self._now[handler] = (_FAILED if has_failed else _BEGUN) + self._before(handler)
+
+    def let_be(self, handler: str) -> None:
+        """Note that a handler that failed is not for the entity any more."""
+        if str(self._now.get(handler, "")).startswith(_FAILED):
+            before = self._before(handler)
+            self.succeed(handler, _BEGUN + before if before else None)
+
     def reject(self, handler: str, digest: str) -> None:
         """Note that a handler will not handle this, however often it is asked."""
         self._now[handler] = _REJECTED + digest
+
+    def _before(self, handler: str) -> str:
+        """Return what stood there before the handler began with something else."""
+        return str(self._now.get(handler, "")).lstrip(_FAILED + _BEGUN)
 
     def keep(self, handlers: frozenset[str], generation: int) -> None:
         """Forget handlers that are no more, and note the generation that was looked at."""

@@ -107,6 +107,10 @@ class Handler:
             return ""
         return entity.metadata.generation if self.select is None else self.select(entity)
 
+    def sees(self, entity: Entity[Any, Any]) -> object:
+        """Return all that it looks at, whether it is for the entity included."""
+        return fits(self.where, entity) and (self.select is None or (True, self.select(entity)))
+
     def rejectable(self, entity: Entity[Any, Any]) -> object:
         """Return what must differ for it to be called again after it said that it cannot."""
         return entity.metadata.generation if self.select is None else self.select(entity)
@@ -121,6 +125,10 @@ class DaemonHandler:
     where: Where[Any] | None = None
     grace: float = 10.0
     initial_delay: float = 0.0
+
+    def sees(self, entity: Entity[Any, Any]) -> object:
+        """Return whether it is for the entity."""
+        return fits(self.where, entity)
 
 
 def fits(where: Where[Any] | None, entity: Entity[Any, Any]) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
+from miren.reconcile.compiled import Compiled
 from miren.reconcile.informer import Informer
 from miren.reconcile.runner import Runner
 
@@ -21,6 +22,7 @@ __all__ = ["Check", "ControllerHealth", "EngineHealth", "health_of"]
 class ControllerHealth:
     """How one controller does. A plugin that did not load has only a name and an error.
 
+    It `is_running` while its engine does; `daemons` are how many of its run beside that.
     `troubles` are those that no reconcile tells of: of daemons, say. `leader` leads the election
     it works under; it `is_leading` where keys may be worked on here, in these `slots` if it has
     such.
@@ -36,6 +38,7 @@ class ControllerHealth:
     is_leading: bool = True
     leader: str | None = None
     slots: tuple[int, ...] | None = None
+    daemons: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ def health_of(
             for each in running
         ),
     )
-    return EngineHealth(is_alive, checks, (*map(_of, running), *broken))
+    return EngineHealth(is_alive, checks, (*(_of(each, is_alive) for each in running), *broken))
 
 
 def _trouble(informer: Informer[Any]) -> str | None:
@@ -101,10 +104,11 @@ def _missing(runner: Runner[Any]) -> str | None:
     return f"waits for the cache of {', '.join(missing)}" if missing else None
 
 
-def _of(runner: Runner[Any]) -> ControllerHealth:
+def _of(runner: Runner[Any], is_alive: bool) -> ControllerHealth:
+    controller = runner.controller
     return ControllerHealth(
-        runner.controller.name,
-        is_running=True,
+        controller.name,
+        is_running=is_alive,
         queued=len(runner.queue),
         reconciles=runner.reconciles,
         errors=runner.errors,
@@ -112,5 +116,6 @@ def _of(runner: Runner[Any]) -> ControllerHealth:
         is_leading=runner.permission.is_leading,
         leader=runner.permission.leader,
         slots=runner.permission.slots,
-        troubles=runner.controller.troubles(),
+        troubles=controller.troubles(),
+        daemons=controller.daemons if isinstance(controller, Compiled) else 0,
     )

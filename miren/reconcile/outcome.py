@@ -49,13 +49,13 @@ DONE = Outcome()
 class Unfinished(Exception):
     """Raised by a controller that keeps its own account of what is to be tried again.
 
-    `error` is what to tell, if anything is new; it comes again in `after` seconds, or (None) when
+    `error` is what to tell, if anything is new; it comes again as `requeue` says, or (None) when
     something changes.
     """
 
-    def __init__(self, error: Exception | None, *, after: float | None = None) -> None:
+    def __init__(self, error: Exception | None, requeue: Requeue | None = None) -> None:
         super().__init__(str(error))
-        self.outcome = Outcome(None if after is None else Requeue(after), error, is_settled=True)
+        self.outcome = Outcome(requeue, error, is_settled=True)
 
 
 def say_why(ctx: Context[Any], error: Exception) -> None:

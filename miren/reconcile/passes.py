@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from miren.entities.entity import Entity
 from miren.reconcile.context import Context
 from miren.reconcile.handled import Handled, digest
-from miren.reconcile.handlers import Handler
+from miren.reconcile.handlers import Handler, Occasion
+from miren.reconcile.results import NORMAL
 
-__all__ = ["EARLY", "Memory", "Pass", "Retry", "clock"]
+__all__ = ["EARLY", "Again", "Memory", "Pass", "Retry", "clock"]
 
 #: A timer of the loop may fire this much early, in seconds.
 EARLY = 1e-6
@@ -37,6 +38,7 @@ class Retry:
     at: float
     wish: tuple[object, ...]
     mark: str | None
+    priority: int | None = None
 
 
 @dataclass(slots=True)
@@ -52,6 +54,9 @@ class Memory:
     timers: dict[str, float] = field(default_factory=dict)
     resumed: frozenset[str] = frozenset()
     shown: dict[str, object] = field(default_factory=dict)  # what was handled last
+    #: What was begun last, whether or not it came to its end and into the record.
+    begun: dict[str, str] = field(default_factory=dict)
+    may_be_lost: bool = False  # another process may have begun with what it could not record
     digests: dict[str, tuple[object, str]] = field(default_factory=dict)
 
     def digest(self, slot: str, value: object) -> str:
@@ -60,6 +65,17 @@ class Memory:
         if known is None or known[0] != value:
             known = self.digests[slot] = (value, digest(self.uid, value))
         return known[1]
+
+
+class Again(NamedTuple):
+    """When a handler wants to be called again, and how soon it is its turn then."""
+
+    at: float
+    priority: int | None = None
+
+    def sort_key(self) -> tuple[float, int]:
+        """Return what is least for the one that counts: of several at once the most urgent."""
+        return (self.at, -(NORMAL if self.priority is None else self.priority))
 
 
 @dataclass(slots=True)
@@ -71,7 +87,8 @@ class Pass:
     memory: Memory
     handled: Handled
     errors: list[Exception] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)  # when handlers want to be called again
+    again: list[Again] = field(default_factory=list)  # when handlers want to be called
+    is_primary: bool = True
     is_stuck: bool = False  # one of them said before that it never can
 
     def reject(self, handler: Handler) -> None:
@@ -86,13 +103,38 @@ class Pass:
         mark = self.memory.digest(f"!{handler.name}", value)
         return self.handled.has_rejected(handler.name, mark)
 
-    def put_off(self, handler: Handler, mark: str | None, *, failures: int, after: float) -> None:
+    def put_off(
+        self,
+        handler: Handler,
+        mark: str | None,
+        *,
+        failures: int,
+        after: float,
+        priority: int | None = None,
+    ) -> None:
         """Have a handler called again in `after` seconds."""
         at = clock() + after
         memory = self.memory
-        memory.retries[handler.name] = Retry(failures, at, memory.wish, mark)
+        memory.retries[handler.name] = Retry(failures, at, memory.wish, mark, priority)
+        if mark is not None:
+            self._begin(handler, has_failed=failures > 0)
         if handler.timing is not None and not handler.timing.sharp:
             memory.timers[handler.name] = at
+
+    def may_have_begun(self, handler: str, mark: str) -> bool:
+        """Return whether a handler was called, or may have been, with another value than the one
+        of this mark since it handled that.
+        """
+        begun = self.memory.begun.get(handler)
+        return self.memory.may_be_lost if begun is None else begun != mark
+
+    def _begin(self, handler: Handler, *, has_failed: bool) -> None:
+        """Note in the record that a handler was called and is not through.
+
+        Of one that looks at no value that is of use only to who says whether it is Ready.
+        """
+        if handler.occasion is Occasion.CHANGED or (has_failed and self.is_primary):
+            self.handled.begin(handler.name, has_failed=has_failed)
 
     def waits(self, handler: Handler, mark: str | None) -> bool:
         """Return whether a handler was put off, and it is not time yet."""

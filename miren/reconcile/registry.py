@@ -208,6 +208,10 @@ class Registry:
         what it handled last; so it is called for the first value too, with `change.old` None.
 
         `select` returns plain data: what is compared after a restart is a digest of it.
+
+        A value that is taken back is handled again if the one in between may have been begun with.
+        Only this is not noticed: a process that dies within a call, and a value which is no part
+        of the spec (a label, say) that is taken back before another process looks.
         """
         if select is not None and not callable(select):
             raise TypeError(f"{self.name}.changed: select is a function, not {select!r}")

@@ -95,7 +95,8 @@ class Runner(Generic[E]):
             self._forget(key)
         elif key in self._seen:
             # In work: whether this is only our own echo is known when it is done.
-            self._seen[key].append(change)
+            if self._is_wanted(change):
+                _keep(self._seen[key], change)
         elif self._is_news(key, change):
             self.queue.add(key, priority=change.priority)
 
@@ -144,7 +145,11 @@ class Runner(Generic[E]):
             and (old is None or said_in_sessions(old) == said_in_sessions(new))
         ):
             return False
-        if self._rejected and self._rejected.get(key) == _wish(new):
+        return self._is_open(key, change)
+
+    def _is_open(self, key: Key[E], change: Delta[E]) -> bool:
+        """Return whether a version is wanted, and was not rejected for good."""
+        if self._rejected and self._rejected.get(key) == _wish(change.entity):
             return False
         return self._is_wanted(change)
 
@@ -306,7 +311,8 @@ class Runner(Generic[E]):
         else:
             self._queue_next(key, entity, attempt)
         beneath = attempt.overtaken_by
-        if beneath is not None and self._is_news(key, Delta(entity, beneath)):
+        # Though it may be what we wrote last: that may lie on top of what the cache still lacks.
+        if beneath is not None and self._is_open(key, Delta(entity, beneath)):
             self.queue.add(key)
         if self._informer.get(key) is None:  # it went meanwhile
             self._forget(key)
@@ -376,6 +382,17 @@ class Runner(Generic[E]):
         """Leave no timers behind."""
         self.queue.close()
         self._attempts.close()
+
+
+def _keep(seen: list[Delta[E]], change: Delta[E]) -> None:
+    """Keep what arrived while a key is in work, few of many: a reconcile may take very long.
+
+    One of them may be the reconcile's own write, and those of one wish may be refused for good.
+    So of two alike one says what the other does, and with six it is certain that there is news.
+    """
+    wish = _wish(change.entity)
+    if len(seen) < 6 and sum(_wish(each.entity) == wish for each in seen) < 2:
+        seen.append(change)
 
 
 def _several(answer: Iterable[A], wanted: type[A]) -> Sequence[A]:

@@ -7,6 +7,7 @@ import random
 import socket
 from typing import Any
 
+from miren.base.errors import Unimplemented
 from miren.base.ids import new_uid
 from miren.entities.client import Client
 from miren.reconcile.controller import Controller
@@ -42,10 +43,14 @@ class Seating:
         self._shards: list[Shards] = []
 
     def permission(self, controller: Controller[Any]) -> Permission:
-        """Return what the controller works under; `seat` its runner next."""
+        """Return what the controller works under; `seat` its runner next.
+
+        Raises Unimplemented where it has `shards` and the client cannot say who takes part.
+        """
         settings = type(controller).settings
         name = settings.elect or self._elect
         if settings.shards is not None:
+            _check_members(self._client, controller.name)
             shards = Shards(
                 self._client,
                 controller.name,
@@ -77,3 +82,14 @@ class Seating:
                 group.create_task(seat.tell())
             for shards in self._shards:
                 group.create_task(shards.run())
+
+
+def _check_members(client: Client, controller: str) -> None:
+    try:
+        client.candidates(f"{controller}/members")  # not entered: some clients refuse to begin
+    except Unimplemented as error:
+        raise Unimplemented(
+            f"controller {controller} has `shards`, and {type(client).__name__} cannot say which "
+            "engines take part",
+            hint='leave `shards` out; with elect="<name>" one of several engines works',
+        ) from error

@@ -44,6 +44,8 @@ Message = Mapping[str, Any]
 _DEADLINE = 60.0
 _UPLOAD_DEADLINE = 600.0
 _UNIX_PATH_MAX = 107
+#: Connections that wait to be accepted. One more fails at once, it does not wait (unix(7)).
+_BACKLOG = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ class RpcServer:
             listener.bind(str(self._path))
         finally:
             os.umask(before)
-        await web.SockSite(self._runner, listener).start()
+        await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
         return self
 
     async def __aexit__(self, *_exc: object) -> None:

@@ -50,7 +50,7 @@ class Probes:
         broken = [
             f"[!] controller/{each.name}: {each.last_error}"
             for each in health.controllers
-            if not each.is_running
+            if health.is_alive and not each.is_running
         ]
         return _answer([await self._store_check(), *health.checks], query, told=broken)
 

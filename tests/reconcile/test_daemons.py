@@ -69,6 +69,7 @@ async def test_a_daemon_runs_from_when_its_entity_is_seen_until_it_begins_to_go(
         await engine.client.patch(Greeting, "hi", {"spec": {"text": "yo"}})
         await asyncio.sleep(20)
         assert daemons() == 1, "a change of its entity does not disturb it"
+        assert engine.health()[0].daemons == 1
         await engine.client.delete(Greeting, "hi")
         await asyncio.sleep(10)
         assert rounded(lives)[1:] == [("end", 43)]

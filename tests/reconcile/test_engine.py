@@ -9,7 +9,7 @@ import pytest
 from miren.base.errors import DeadlineExceeded
 from miren.entities.store.memory import MemoryStore
 from miren.reconcile.context import Context
-from miren.reconcile.results import Requeue
+from miren.reconcile.results import Key, Requeue
 from tests.builders import Greeting, GreetingStatus, make_greeting
 from tests.reconcile.greeters import Doing, Greeter, Slow
 from tests.reconcile.virtual import now, running, virtually
@@ -224,3 +224,21 @@ async def test_until_idle_means_that_everything_so_far_is_done() -> None:
         await engine.client.create(make_greeting())
         with pytest.raises(DeadlineExceeded, match="still busy after 5 s"):
             await engine.run_until_idle(timeout=5)
+
+
+@virtually
+async def test_what_arrives_while_a_key_is_long_in_work_takes_no_more_room() -> None:
+    slow = Slow()
+    async with running(slow) as engine:
+        await engine.client.create(make_greeting())
+        await asyncio.sleep(1)
+        for number in range(200):
+            patch = {
+                "metadata": {"labels": {"n": f"{number}"}},
+                "spec": {"text": f"{number // 50}"},
+            }
+            await engine.client.patch(Greeting, "hi", patch)
+        await asyncio.sleep(1)
+        assert len(engine._runners[0]._seen[Key("default", "hi")]) == 6
+        await asyncio.sleep(60)
+        assert slow.texts == ["hey", "3"]

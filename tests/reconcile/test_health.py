@@ -24,9 +24,12 @@ async def test_before_and_after_it_runs_it_is_not_alive() -> None:
     engine = Engine(MemoryStore(), [Greeter()])
     assert not engine.health().is_alive
     assert troubles(engine.health())["engine"] == "it does not run"
+    assert not engine.health()[0].is_running
     async with engine:
         assert engine.health().is_alive
+        assert engine.health()[0].is_running
     assert not engine.health().is_alive
+    assert not engine.health()[0].is_running
     assert not engine.is_ready
 
 

@@ -295,6 +295,29 @@ class Stumbling(Around):
 
 
 @virtually
+async def test_a_handler_that_looks_at_the_status_is_called_when_another_one_changes_it() -> None:
+    registry, told = Registry("chain"), list[str]()
+
+    @registry.created(Greeting, where=lambda greeting: greeting.condition("Ready") is not None)
+    async def last(ctx: Context[Greeting], greeting: Greeting) -> None:
+        told.append("last")
+
+    @registry.changed(Greeting, lambda greeting: greeting.status.heard)
+    async def count(ctx: Context[Greeting], change: Change[Greeting, int]) -> None:
+        told.append(f"{change.old} {change.new}")
+        if change.new < 2:
+            ctx.status = GreetingStatus(heard=change.new + 1)
+        else:
+            ctx.ready()
+
+    async with running(registry) as engine:
+        await engine.client.create(make_greeting())
+        await engine.run_until_idle()
+        assert told == ["None 0", "0 1", "1 2", "last"]
+        assert engine.health()[0].reconciles == 4, "and never once more than that"
+
+
+@virtually
 async def test_what_could_not_be_recorded_is_handled_again() -> None:
     registry, told, store = Registry("stumbling"), [], Stumbling(MemoryStore())
 

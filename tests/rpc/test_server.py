@@ -210,3 +210,17 @@ async def test_a_client_that_leaves_ends_its_handler(path: Path, method: str) ->
         await writer.wait_closed()
         # Nothing is sent to it meanwhile: the server has to notice by itself.
         await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_many_may_connect_at_once_while_the_server_is_busy(path: Path) -> None:
+    async with RpcServer(path, {}):
+        callers = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(300)]
+        try:
+            for caller in callers:
+                caller.setblocking(False)
+                caller.connect(
+                    str(path)
+                )  # BlockingIOError: it is not connected, and never will be
+        finally:
+            for caller in callers:
+                caller.close()

@@ -105,12 +105,11 @@ def status_error(
             return Unimplemented(told, entity=about)
         case HTTPStatus.TOO_MANY_REQUESTS:
             return Unavailable(told, entity=about)
-        case HTTPStatus.SERVICE_UNAVAILABLE if not writes or status.get("kind") == "Status":
-            # Else a proxy says so, perhaps of an answer that it has lost.
-            return Unavailable(told, entity=about)
     if code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return InvalidInput(told, entity=about)
-    return (OutcomeUnknown if writes else Unavailable)(told, entity=about)
+    # An API that does not do it says so in a Status. A proxy may have lost the answer.
+    is_undone = code == HTTPStatus.SERVICE_UNAVAILABLE and status.get("kind") == "Status"
+    return (OutcomeUnknown if writes and not is_undone else Unavailable)(told, entity=about)
 
 
 def is_of_object(status: Mapping[str, Any]) -> bool:

@@ -91,7 +91,8 @@ def from_kubeconfig(path: str | Path | None = None, *, context: str | None = Non
     except OSError as error:
         raise NotFound(f"{file}: {error.strerror}", hint="say which kubeconfig to use") from error
     except yaml.YAMLError as error:
-        raise InvalidInput(f"{file} is no YAML: {error}") from error
+        # Not all that it says: it quotes the place, and a token may stand there.
+        raise InvalidInput(f"{file} is no YAML{_place(error)}") from None
     if not isinstance(config, Mapping):
         raise InvalidInput(f"{file} is no kubeconfig")
     chosen = context or config.get("current-context")
@@ -99,6 +100,11 @@ def from_kubeconfig(path: str | Path | None = None, *, context: str | None = Non
     cluster = _named(config, "clusters", where.get("cluster"), "cluster", file)
     user = _named(config, "users", where.get("user"), "user", file) if where.get("user") else {}
     return _credentials(_Reader(file), cluster, user, str(where.get("namespace") or "default"))
+
+
+def _place(error: yaml.YAMLError) -> str:
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    return "" if mark is None else f": line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _usual_place() -> Path:

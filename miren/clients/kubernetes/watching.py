@@ -43,6 +43,7 @@ Change = Mapping[str, Any]
 IDLE = 90.0
 _LONGEST = 300  # seconds after which the API is asked to end a watch, so that load moves on
 _AGAIN = Backoff(first=0.1, cap=10.0)
+_SHORT = 1.0
 _TRIES = 5
 _FEW = 1000  # lines; of fewer hardly any are overtaken, and to look costs a little
 
@@ -78,7 +79,9 @@ class Watch(Generic[E]):
 
     async def events(self) -> AsyncGenerator[Event[E], None]:
         """Yield changes; raise Compacted, or Unavailable after some tries in a row."""
+        clock = asyncio.get_running_loop().time
         while True:
+            begun = clock()
             try:
                 async with aclosing(self._connection()) as connection:
                     async for event in connection:
@@ -87,9 +90,10 @@ class Watch(Generic[E]):
             except Unavailable:
                 if self._failures >= _TRIES:
                     raise
-            # The first end after something came is the API's own: go on at once.
-            if self._failures:
-                await asyncio.sleep(_AGAIN.delay(self._failures, self._rng))
+            # The first end after something came is the API's own: go on at once, unless it ends
+            # whatever begins.
+            if self._failures or clock() - begun < _SHORT:
+                await asyncio.sleep(_AGAIN.delay(max(self._failures, 1), self._rng))
             self._failures += 1
 
     async def _connection(self) -> AsyncGenerator[Event[E], None]:

@@ -8,6 +8,7 @@ from one store is ever written into, or followed in, another.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from io import BytesIO
@@ -34,6 +35,7 @@ Message = Mapping[str, Any]
 _SILENCE = 4 * HEARTBEAT
 _CONNECT = 10.0
 _SLACK = 5.0  # how much longer than the server's own deadline we wait
+_AT_ONCE = 100  # calls; each has a connection, of which a process has no end either
 _PIECE = 2**20
 _SCHEME = "unix://"
 
@@ -54,8 +56,10 @@ class Link:
         self._path = address.removeprefix(_SCHEME)
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def __aenter__(self) -> Self:
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.UnixConnector(self._path, limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -105,15 +109,32 @@ class Link:
             raise Unavailable(error.message) from error
 
     async def _call(self, method: str, request: Message, *, store: str) -> Message:
-        headers = {TIMEOUT_HEADER: str(int(self._timeout * 1000))}
-        limits = aiohttp.ClientTimeout(total=self._timeout + _SLACK, sock_connect=_CONNECT)
-        body = {**request, "store": store}
-        with self._told():
-            async with self._post(method, body, headers, limits) as response:
-                content = await response.read()
-                if response.status != 200:
-                    raise _refusal(response.status, content)
-            return self._heard(_object(content))
+        async with self._turn() as left:
+            headers = {TIMEOUT_HEADER: str(int(left * 1000))}
+            limits = aiohttp.ClientTimeout(total=left + _SLACK, sock_connect=_CONNECT)
+            body = {**request, "store": store}
+            with self._told():
+                async with self._post(method, body, headers, limits) as response:
+                    content = await response.read()
+                    if response.status != 200:
+                        raise _refusal(response.status, content)
+                return self._heard(_object(content))
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[float]:
+        """Wait until few enough calls are under way, and give the seconds left for this one."""
+        clock = asyncio.get_running_loop().time
+        latest = clock() + self._timeout
+        try:
+            async with asyncio.timeout_at(latest):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            told = f"the server at {self._path} has {_AT_ONCE} calls to answer before this one"
+            raise Unavailable(told) from error
+        try:
+            yield max(latest - clock(), 0.001)
+        finally:
+            self._turns.release()
 
     def _post(
         self,

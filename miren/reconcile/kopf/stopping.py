@@ -8,11 +8,10 @@ import threading
 __all__ = ["Stopped", "StoppedInThread"]
 
 
-class Stopped:
-    """For coroutines: `while not stopped: await stopped.wait(10)`."""
+class _Flag:
+    """What both have: it is true, and stays so, once it was set."""
 
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
+    _event: asyncio.Event | threading.Event
 
     def __bool__(self) -> bool:
         return self._event.is_set()
@@ -24,6 +23,13 @@ class Stopped:
     def set(self) -> None:
         """Tell it to end."""
         self._event.set()
+
+
+class Stopped(_Flag):
+    """For coroutines: `while not stopped: await stopped.wait(10)`."""
+
+    def __init__(self) -> None:
+        self._event: asyncio.Event = asyncio.Event()
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is to end, or for `timeout` seconds; return which."""
@@ -35,22 +41,11 @@ class Stopped:
         return self._event.is_set()
 
 
-class StoppedInThread:
+class StoppedInThread(_Flag):
     """For functions in threads: `while not stopped: stopped.wait(10)`."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def __bool__(self) -> bool:
-        return self._event.is_set()
-
-    def is_set(self) -> bool:
-        """Return whether it is to end."""
-        return self._event.is_set()
-
-    def set(self) -> None:
-        """Tell it to end."""
-        self._event.set()
+        self._event: threading.Event = threading.Event()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is to end, or for `timeout` seconds; return which."""

@@ -13,6 +13,7 @@ from miren.base.interrupting import until
 from miren.clients.kubernetes import Credentials, KubernetesClient, connections, watching
 from miren.clients.kubernetes.connections import Pool
 from miren.clients.kubernetes.transport import Transport
+from miren.entities.client import Bookmark
 from tests.builders import Greeting, make_greeting
 from tests.clients.kubernetes.eventually import eventually
 from tests.kubernetes_api import KubernetesAPI
@@ -183,6 +184,25 @@ async def test_an_answer_that_is_no_object_is_told_in_our_words(
         with pytest.raises(Unavailable, match="no change of an object"):
             async with client.watch(Greeting, after=1) as events:
                 await anext(events)
+
+
+async def test_an_api_that_ends_every_watch_at_once_is_not_asked_without_a_pause() -> None:
+    asked = 0
+
+    async def briefly(_head: bytes) -> bytes:
+        nonlocal asked
+        asked += 1
+        line = b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7"}}}\n'
+        return OK % (len(line), line)
+
+    clock = asyncio.get_running_loop().time
+    async with answering(briefly) as server, KubernetesClient(server.url) as client:
+        begun = clock()
+        async with client.watch(Greeting, after=1) as events:
+            for _ in range(5):
+                assert await anext(events) == Bookmark(7)
+        assert asked == 5
+        assert clock() - begun > 0.1
 
 
 async def test_a_proxy_that_lost_the_answer_leaves_a_write_unknown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ssl
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,10 @@ def test_what_is_wrong_with_a_kubeconfig_is_said(tmp_path: Path) -> None:
     cluster = {"server": "https://k", "certificate-authority-data": "*"}
     with pytest.raises(InvalidInput, match="base64"):
         from_kubeconfig(kubeconfig(tmp_path, cluster=cluster, user={}))
+    file.write_text("users:\n- name: u\n  user: {token: hidden: hidden}\n")
+    with pytest.raises(InvalidInput, match="no YAML: line 3, column") as raised:
+        from_kubeconfig(file)
+    assert "hidden" not in "".join(traceback.format_exception(raised.value))
     file.write_text("- a list")
     with pytest.raises(InvalidInput, match="no kubeconfig"):
         from_kubeconfig(file)

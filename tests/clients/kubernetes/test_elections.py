@@ -11,7 +11,9 @@ import pytest
 from miren.base.errors import Fenced, InvalidInput, Unimplemented
 from miren.clients.kubernetes import KubernetesClient
 from miren.entities.elections import Leadership
+from miren.reconcile.context import Context
 from miren.reconcile.engine import Engine
+from miren.reconcile.registry import Registry
 from tests.builders import KINDS, Greeting, GreetingSpec, make_greeting
 from tests.clients.kubernetes.eventually import eventually
 from tests.kubernetes_api import KubernetesAPI
@@ -143,6 +145,19 @@ async def test_an_engine_works_while_it_leads(client: KubernetesClient) -> None:
     async with Engine(client, [greeter], elect="shop", ttl=TTL):
         await eventually(lambda: greeter.texts == ["hey"])
     assert await client.leader("shop") is None
+
+
+async def test_keys_cannot_be_spread_over_engines_and_that_is_said_before_any_work(
+    client: KubernetesClient,
+) -> None:
+    registry = Registry("spread", shards=4)
+
+    @registry.created(Greeting)
+    async def greet(ctx: Context[Greeting], greeting: Greeting) -> None: ...
+
+    with pytest.raises(Unimplemented, match="spread-greeting has `shards`") as raised:
+        Engine(client, [registry])
+    assert 'elect="<name>"' in (raised.value.hint or "")
 
 
 async def test_what_a_lease_is_not_is_said(client: KubernetesClient) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from miren.clients.kubernetes import KubernetesClient
 from miren.clients.kubernetes.watching import newest
-from miren.entities.client import Deleted, Event, Modified
+from miren.entities.client import Deleted, Event, Modified, WatchesNewest
+from miren.entities.store_client import StoreClient
 from tests.builders import Greeting, make_greeting
 from tests.kubernetes_api import KubernetesAPI, Resource
 
@@ -90,6 +91,11 @@ async def test_a_cache_is_told_the_newest_of_a_storm(
     assert modified[-1].old.spec.text != modified[-1].entity.spec.text
     revisions = [event.revision for event in told]
     assert revisions == sorted(revisions)
+
+
+def test_a_cache_knows_which_clients_can(client: KubernetesClient) -> None:
+    assert isinstance(client, WatchesNewest)
+    assert not isinstance(StoreClient, WatchesNewest)
 
 
 async def test_everybody_else_is_told_all_of_it(

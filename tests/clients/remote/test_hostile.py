@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from miren.base.errors import InvalidInput, NotFound, OutcomeUnknown, Unavailable
-from miren.clients.remote import RemoteClient
+from miren.clients.remote import RemoteClient, link
 from miren.entities import keys
 from tests.builders import KINDS, Greeting, make_greeting
 from tests.clients.remote.serving import Front
@@ -114,6 +114,41 @@ async def test_an_election_writes_no_key_but_its_own(client: RemoteClient, front
 async def test_what_is_too_large_is_sent_and_refused(client: RemoteClient) -> None:
     with pytest.raises(InvalidInput, match="can be stored"):
         await client.create(make_greeting(text="x" * 3_000_000))
+
+
+async def test_a_storm_of_calls_fails_none_of_them(client: RemoteClient) -> None:
+    made = await asyncio.gather(*(client.create(make_greeting(f"g{n}")) for n in range(300)))
+    assert len({each.uid for each in made}) == 300
+    start = min(each.revision for each in made)
+
+    async def follow() -> None:
+        async with client.watch(Greeting, after=start) as events:
+            await anext(events)
+
+    await asyncio.gather(*(follow() for _ in range(200)))
+
+
+async def test_waiting_for_other_calls_is_part_of_a_call_s_time(
+    socket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_AT_ONCE", 1)
+    asked = asyncio.Event()
+
+    async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()  # and again until it leaves
+        writer.close()
+
+    async with (
+        await asyncio.start_unix_server(ignore, socket),
+        RemoteClient(f"unix://{socket}", kinds=KINDS, timeout=0.3) as client,
+    ):
+        first = asyncio.create_task(client.create(make_greeting()))
+        await asked.wait()
+        with pytest.raises(Unavailable, match="before this one"):  # surely not done
+            await client.create(make_greeting())
+        first.cancel()
+        await asyncio.wait([first])
 
 
 async def test_what_is_no_server_is_told_so(socket: Path) -> None:
